@@ -1,0 +1,31 @@
+#include "arrays.h"
+#include "lshcore/partition.h"
+
+namespace lshcore::python {
+
+void bind_partition(py::module_& m) {
+    py::class_<OneBucket>(m, "OneBucket").def(py::init<>());
+    py::class_<BitKeys>(m, "BitKeys")
+        .def(py::init([](const Array<std::int32_t>& positions, int n_bits) {
+                 const auto view = matrix(positions, "positions");
+                 return BitKeys({view.data, view.data + view.rows * view.cols}, static_cast<int>(view.rows),
+                                static_cast<int>(view.cols), n_bits);
+             }),
+             "positions"_a.noconvert(), "n_bits"_a)
+        .def_property_readonly("positions", [](const BitKeys& keys) {
+            return to_array(std::vector<std::int32_t>(keys.positions())).reshape({keys.n_tables(), keys.key_bits()});
+        });
+    py::class_<ClusterKeys>(m, "ClusterKeys")
+        .def(py::init([](const Array<float>& centroids) {
+                 const auto view = matrix(centroids, "centroids");
+                 return ClusterKeys({view.data, view.data + view.rows * view.cols}, view.rows, view.cols);
+             }),
+             "centroids"_a.noconvert())
+        .def_property_readonly("centroids", [](const ClusterKeys& keys) {
+            const auto view = keys.centroids();
+            return to_array(std::vector<float>(view.data, view.data + view.rows * view.cols))
+                .reshape({view.rows, view.cols});
+        });
+}
+
+}  // namespace lshcore::python

@@ -1,0 +1,86 @@
+#pragma once
+// The one container: partitioner + optional codes and vectors + segments.
+
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "lshcore/metrics.h"
+#include "lshcore/partition.h"
+#include "lshcore/score.h"
+#include "lshcore/segment.h"
+#include "lshcore/types.h"
+
+namespace lshcore {
+
+struct SearchOptions {
+    Rank rank = Rank::hamming;
+    std::int64_t probes = 1;  // keys looked into, over all tables
+    int n_jobs = 1;
+};
+
+/// Seconds a query took in each stage.
+struct StageTimes {
+    double probe, scan, rerank;  // find the keys; walk the buckets (union); distances and ranking
+};
+
+/// Any number of searches may run while one thread adds: a search sees the batches that were complete when it began.
+class Index {
+   public:
+    /// n_bits 0: no codes. dim 0: no vectors at all; keep_vectors stores them for exact re-ranking.
+    Index(Partitioner partitioner, int n_bits, std::int64_t dim, bool keep_vectors);
+
+    const Partitioner& partitioner() const { return partitioner_; }
+    int n_bits() const { return n_bits_; }
+    std::int64_t dim() const { return dim_; }
+
+    /// One new segment. ids null: numbered on from the largest so far. On any error nothing has changed.
+    void add(View<const Word> codes, View<const float> vectors, const Id* ids, int n_jobs);
+
+    std::int64_t size() const;
+    std::int64_t n_segments() const;
+    std::vector<Id> ids() const;  ///< in row order
+    std::vector<std::int64_t> bucket_sizes(int table) const;
+
+    struct Bytes {
+        std::size_t codes, vectors, ids, tables;
+    };
+    Bytes nbytes() const;
+
+    /// distances, ids (m, k) in the order (distance, id), n_candidates and times (m,). D is uint16 for Hamming, else float.
+    template <class D>
+    void search(View<const Word> codes, View<const float> vectors, std::int64_t k, const SearchOptions& options,
+                D* distances, Id* ids, std::int64_t* n_candidates, StageTimes* times) const;
+
+    /// The ids in the union of each query's buckets, ascending; offsets (m + 1).
+    void candidates(View<const Word> codes, View<const float> vectors, const SearchOptions& options,
+                    std::vector<std::int64_t>& offsets, std::vector<Id>& ids) const;
+
+    /// Ranks each query's whole candidate list and adds its metrics. Gallery labels are in row order.
+    void evaluate(RankingAccumulator& accumulator, View<const Word> codes, View<const float> vectors,
+                  const SearchOptions& options, const Labels& query_labels, const Labels& gallery_labels) const;
+
+   private:
+    struct State {
+        std::vector<std::shared_ptr<const Segment>> segments;
+        std::int64_t n_rows = 0;
+        Id next_id = 0;
+    };
+
+    std::shared_ptr<const State> state() const;
+    std::int64_t check_queries(View<const Word> codes, View<const float> vectors, const SearchOptions& options,
+                               bool scored) const;
+    template <class D, class MakeSink>
+    void scan(const State& state, View<const Word> codes, View<const float> vectors, const SearchOptions& options,
+              std::int64_t queries_a_block, MakeSink make_sink) const;
+
+    Partitioner partitioner_;
+    int n_bits_;
+    std::int64_t dim_;
+    bool keep_vectors_;
+    mutable std::mutex state_mutex_;  // held to read or swap the pointer
+    std::mutex add_mutex_;            // held by the one who adds
+    std::shared_ptr<const State> state_;
+};
+
+}  // namespace lshcore

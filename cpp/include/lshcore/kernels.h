@@ -1,0 +1,42 @@
+#pragma once
+// The inner loops, once per instruction set. Every set gives the same bits: float sums run in 16 lanes (element i goes
+// to lane i % 16, multiply then add, never fused), and the lanes are added as a tree, i + 8, i + 4, i + 2, i + 1.
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "lshcore/types.h"
+
+namespace lshcore {
+
+struct Kernels {
+    const char* name;
+
+    /// out[i * out_stride + j] = <a_i, b_j> (or squared L2 distance) for na x nb rows of d floats each.
+    void (*dot_tile)(const float* a, std::int64_t na, const float* b, std::int64_t nb, std::int64_t d, float* out,
+                     std::int64_t out_stride);
+    void (*l2_tile)(const float* a, std::int64_t na, const float* b, std::int64_t nb, std::int64_t d, float* out,
+                    std::int64_t out_stride);
+
+    /// out[i] = the same for one vector and the rows named by `rows`.
+    void (*dot_gather)(const float* a, const float* base, const Row* rows, std::int64_t n, std::int64_t d, float* out);
+    void (*l2_gather)(const float* a, const float* base, const Row* rows, std::int64_t n, std::int64_t d, float* out);
+
+    /// out[i] = Hamming distance of one code and the i-th of n codes in a row, or the codes named by `rows`.
+    void (*hamming_block)(const Word* query, const Word* codes, std::int64_t n, int words, std::uint16_t* out);
+    void (*hamming_gather)(const Word* query, const Word* codes, const Row* rows, std::int64_t n, int words,
+                           std::uint16_t* out);
+
+    /// Bit j of out is margins[j] >= 0; padding bits are zero.
+    void (*pack_signs)(const float* margins, std::int64_t n_bits, Word* out);
+};
+
+/// The set in use: the best this CPU and this operating system support, or the one LSHCORE_KERNELS names.
+/// Throws std::invalid_argument if that name is unknown or not supported here.
+const Kernels& kernels();
+
+/// Names of the sets that run here, best first.
+std::vector<std::string> kernel_sets();
+
+}  // namespace lshcore

@@ -1,0 +1,35 @@
+#pragma once
+// K-means (Lloyd): k-means++ seeding on a sample, centroids summed in double in row order, so that the result is the
+// same for any number of threads and any instruction set.
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "lshcore/types.h"
+
+namespace lshcore {
+
+struct KMeansOptions {
+    std::int64_t n_clusters = 0;
+    std::uint64_t seed = 0;
+    int max_iter = 25;
+    double tol = 1e-4;  // stop once the centroids move less than this, squared, relative to the mean variance
+    int n_jobs = 1;
+    std::function<void(int round, double inertia)> on_round;
+};
+
+struct KMeansResult {
+    std::vector<float> centroids;  // (n_clusters, d)
+    std::vector<std::int32_t> labels;
+    double inertia = 0;
+    int rounds = 0;
+};
+
+KMeansResult kmeans(View<const float> x, const KMeansOptions& options);
+
+/// labels (n,) of the nearest centroid (the lowest number among equals) and, unless null, squared distances (n,).
+void assign_clusters(View<const float> x, View<const float> centroids, std::int32_t* labels, float* distances,
+                     int n_jobs);
+
+}  // namespace lshcore

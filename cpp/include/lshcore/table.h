@@ -1,0 +1,47 @@
+#pragma once
+// A table: key -> the rows of its bucket, in compressed sparse rows. Built once, then const and shared.
+
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "lshcore/types.h"
+
+namespace lshcore {
+
+class Table {
+   public:
+    /// Orders two rows whose keys are equal but may stand for different things (fingerprints of wide keys).
+    using CompareRows = std::function<int(Row, Row)>;
+
+    /// keys[i] is the key of row i. `universe` is the number of possible keys, 0 where it has no 64-bit number: with at
+    /// least as many rows as keys the offsets are addressed by the key itself, otherwise found by binary search.
+    Table(std::vector<Word> keys, Word universe, const CompareRows& compare = nullptr);
+
+    /// The rows with this key, ascending.
+    std::span<const Row> bucket(Word key) const;
+
+    /// The same where several buckets may share a key: the first for which is_it(row of the bucket) holds.
+    template <class Predicate>
+    std::span<const Row> bucket(Word key, Predicate is_it) const {
+        for (std::size_t b = find(key); b < keys_.size() && keys_[b] == key; ++b)
+            if (is_it(rows_[offsets_[b]])) return slice(b);
+        return {};
+    }
+
+    std::vector<std::int64_t> bucket_sizes() const;  ///< of the non-empty buckets
+    std::size_t nbytes() const;
+
+   private:
+    std::size_t find(Word key) const;
+    std::span<const Row> slice(std::size_t b) const {
+        return {rows_.data() + offsets_[b], rows_.data() + offsets_[b + 1]};
+    }
+
+    std::vector<Word> keys_;         // ascending; empty where addressed directly
+    std::vector<std::uint32_t> offsets_;
+    std::vector<Row> rows_;
+    Word universe_ = 0;              // of a directly addressed table, else 0
+};
+
+}  // namespace lshcore

@@ -1,0 +1,29 @@
+#pragma once
+// The small types every header shares.
+
+#include <cstdint>
+
+namespace lshcore {
+
+using Word = std::uint64_t;  // 64 bits of a code: bit j of a code is bit j % 64 of word j / 64
+using Row = std::uint32_t;   // position of an item inside one segment
+using Id = std::int64_t;     // what the caller calls an item
+
+inline constexpr int kMaxBits = 4096;
+inline constexpr int kMaxKeyBits = 256;
+inline constexpr Id kNoId = -1;
+
+/// A row-major matrix somebody else owns.
+template <class T>
+struct View {
+    T* data = nullptr;
+    std::int64_t rows = 0;
+    std::int64_t cols = 0;
+
+    T* row(std::int64_t i) const { return data + i * cols; }
+    operator View<const T>() const { return {data, rows, cols}; }
+};
+
+inline constexpr int words_for(int n_bits) { return (n_bits + 63) / 64; }
+
+}  // namespace lshcore

@@ -1,0 +1,89 @@
+// The float loops, written once and compiled for each instruction set. Included in an anonymous namespace by each
+// kernel file after it has defined `Lanes` (16 floats) and the register tile kTileA x kTileB; so that no two sets share
+// a symbol.
+//
+// Lanes: zero(), load(p), load_partial(p, n) (missing lanes 0), add, sub, mul, sum() (the tree of kernels.h).
+
+struct Dot {
+    static Lanes term(const Lanes& a, const Lanes& b) { return Lanes::mul(a, b); }
+};
+
+struct SquaredL2 {
+    static Lanes term(const Lanes& a, const Lanes& b) {
+        const Lanes diff = Lanes::sub(a, b);
+        return Lanes::mul(diff, diff);
+    }
+};
+
+/// NA x NB pairs at once, so that each loaded vector serves several sums.
+template <class Term, int NA, int NB>
+inline void tile(const float* const* a, const float* const* b, std::int64_t d, float* out, std::int64_t out_stride) {
+    Lanes sums[NA][NB];
+    for (auto& row : sums)
+        for (auto& sum : row) sum = Lanes::zero();
+    const auto step = [&](auto load, std::int64_t i) {
+        Lanes left[NA];
+        for (int p = 0; p < NA; ++p) left[p] = load(a[p] + i);
+        for (int q = 0; q < NB; ++q) {
+            const Lanes right = load(b[q] + i);
+            for (int p = 0; p < NA; ++p) sums[p][q] = Lanes::add(sums[p][q], Term::term(left[p], right));
+        }
+    };
+    std::int64_t i = 0;
+    for (; i + 16 <= d; i += 16) step([](const float* p) { return Lanes::load(p); }, i);
+    if (i < d) step([n = static_cast<int>(d - i)](const float* p) { return Lanes::load_partial(p, n); }, i);
+    for (int p = 0; p < NA; ++p)
+        for (int q = 0; q < NB; ++q) out[p * out_stride + q] = sums[p][q].sum();
+}
+
+/// NA vectors against the nb rows that row(j) gives.
+template <class Term, int NA, class RowOf>
+inline void strip(const float* const* a, RowOf row, std::int64_t nb, std::int64_t d, float* out,
+                  std::int64_t out_stride) {
+    std::int64_t j = 0;
+    for (; j + kTileB <= nb; j += kTileB) {
+        const float* b[kTileB];
+        for (int q = 0; q < kTileB; ++q) b[q] = row(j + q);
+        tile<Term, NA, kTileB>(a, b, d, out + j, out_stride);
+    }
+    for (; j < nb; ++j) {
+        const float* b = row(j);
+        tile<Term, NA, 1>(a, &b, d, out + j, out_stride);
+    }
+}
+
+template <class Term>
+void all_pairs(const float* a, std::int64_t na, const float* b, std::int64_t nb, std::int64_t d, float* out,
+               std::int64_t out_stride) {
+    const auto row = [=](std::int64_t j) { return b + j * d; };
+    std::int64_t i = 0;
+    for (; i + kTileA <= na; i += kTileA) {
+        const float* rows[kTileA];
+        for (int p = 0; p < kTileA; ++p) rows[p] = a + (i + p) * d;
+        strip<Term, kTileA>(rows, row, nb, d, out + i * out_stride, out_stride);
+    }
+    for (; i < na; ++i) {
+        const float* one = a + i * d;
+        strip<Term, 1>(&one, row, nb, d, out + i * out_stride, out_stride);
+    }
+}
+
+template <class Term>
+void gather(const float* a, const float* base, const Row* rows, std::int64_t n, std::int64_t d, float* out) {
+    const auto row = [=](std::int64_t j) { return base + static_cast<std::int64_t>(rows[j]) * d; };
+    strip<Term, 1>(&a, row, n, d, out, n);
+}
+
+/// The Hamming loops over `distance(query, code, words)`, for sets without a faster way.
+template <class Distance>
+void hamming_block_by(Distance distance, const Word* query, const Word* codes, std::int64_t n, int words,
+                      std::uint16_t* out) {
+    for (std::int64_t i = 0; i < n; ++i) out[i] = static_cast<std::uint16_t>(distance(query, codes + i * words, words));
+}
+
+template <class Distance>
+void hamming_gather_by(Distance distance, const Word* query, const Word* codes, const Row* rows, std::int64_t n,
+                       int words, std::uint16_t* out) {
+    for (std::int64_t i = 0; i < n; ++i)
+        out[i] = static_cast<std::uint16_t>(distance(query, codes + static_cast<std::int64_t>(rows[i]) * words, words));
+}

@@ -1,0 +1,134 @@
+#include "lshcore/partition.h"
+
+#include <algorithm>
+#include <numeric>
+#include <string>
+
+#include "lshcore/codes.h"
+#include "lshcore/error.h"
+#include "lshcore/kernels.h"
+
+namespace lshcore {
+namespace {
+
+/// Invertible, and every input bit moves every output bit (the finaliser of MurmurHash3).
+Word mix(Word x) {
+    x = (x ^ (x >> 33)) * 0xff51afd7ed558ccdu;
+    x = (x ^ (x >> 33)) * 0xc4ceb9fe1a85ec53u;
+    return x ^ (x >> 33);
+}
+
+std::int32_t first_of_smallest(const float* values, std::int64_t n) {
+    float lanes[16];  // sixteen running minima, which the compiler keeps in registers
+    std::fill(lanes, lanes + 16, values[0]);
+    std::int64_t i = 0;
+    for (; i + 16 <= n; i += 16)
+        for (int j = 0; j < 16; ++j) lanes[j] = values[i + j] < lanes[j] ? values[i + j] : lanes[j];
+    float smallest = *std::min_element(lanes, lanes + 16);
+    for (; i < n; ++i) smallest = std::min(smallest, values[i]);
+    return static_cast<std::int32_t>(std::find(values, values + n, smallest) - values);
+}
+
+}  // namespace
+
+BitKeys::BitKeys(std::vector<std::int32_t> positions, int n_tables, int key_bits, int n_bits)
+    : positions_(std::move(positions)), n_tables_(n_tables), key_bits_(key_bits), n_bits_(n_bits) {
+    check_n_bits(n_bits);
+    require(n_tables >= 1, "BitKeys: n_tables must be at least 1");
+    if (key_bits < 1 || key_bits > kMaxKeyBits)
+        throw std::invalid_argument("BitKeys: key_bits must be 1 to " + std::to_string(kMaxKeyBits) + ", got " +
+                                    std::to_string(key_bits));
+    require(positions_.size() == static_cast<std::size_t>(n_tables) * static_cast<std::size_t>(key_bits),
+            "BitKeys: positions must be (n_tables, key_bits)");
+    for (int t = 0; t < n_tables; ++t) {
+        first_run_.push_back(runs_.size());
+        for (int j = 0; j < key_bits;) {
+            const std::int32_t* at = positions_.data() + std::int64_t{t} * key_bits + j;
+            if (*at < 0 || *at >= n_bits)
+                throw std::invalid_argument("BitKeys: positions must be 0 to " + std::to_string(n_bits - 1) + ", got " +
+                                            std::to_string(*at));
+            int length = 1;
+            while (j + length < key_bits && at[length] == *at + length && at[length] % 64 != 0 && (j + length) % 64 != 0)
+                ++length;
+            if (*at + length > n_bits) length = n_bits - *at;
+            const Word mask = length == 64 ? ~Word{0} : (Word{1} << length) - 1;
+            runs_.push_back({static_cast<std::int16_t>(*at / 64), static_cast<std::int16_t>(j / 64),
+                             static_cast<std::int8_t>(*at % 64), static_cast<std::int8_t>(j % 64), mask});
+            j += length;
+        }
+    }
+    first_run_.push_back(runs_.size());
+}
+
+BitKeys::FullKey BitKeys::full_key(int table, const Word* code) const {
+    FullKey key;
+    const auto t = static_cast<std::size_t>(table);
+    for (std::size_t r = first_run_[t]; r < first_run_[t + 1]; ++r) {
+        const Run& run = runs_[r];
+        key.words[run.target_word] |= ((code[run.source_word] >> run.source_bit) & run.mask) << run.target_bit;
+    }
+    return key;
+}
+
+Word BitKeys::key(int table, const Word* code) const {
+    const FullKey full = full_key(table, code);
+    if (!wide()) return full.words[0];
+    Word fingerprint = 0;
+    for (int w = 0; w < words_for(key_bits_); ++w) fingerprint = mix(fingerprint ^ full.words[w]);
+    return fingerprint;
+}
+
+int BitKeys::compare(int table, const Word* a, const Word* b) const {
+    const FullKey left = full_key(table, a), right = full_key(table, b);
+    for (int w = words_for(key_bits_) - 1; w >= 0; --w)
+        if (left.words[w] != right.words[w]) return left.words[w] < right.words[w] ? -1 : 1;
+    return 0;
+}
+
+ClusterKeys::ClusterKeys(std::vector<float> centroids, std::int64_t n_clusters, std::int64_t dim)
+    : centroids_(std::move(centroids)), n_clusters_(n_clusters), dim_(dim) {
+    require(n_clusters >= 1 && dim >= 1, "ClusterKeys: centroids must have at least one row and one column");
+    require(centroids_.size() == static_cast<std::size_t>(n_clusters * dim),
+            "ClusterKeys: centroids must be (n_clusters, dim)");
+    half_norms_.resize(static_cast<std::size_t>(n_clusters));
+    for (std::int64_t c = 0; c < n_clusters; ++c) {
+        const float* row = centroids_.data() + c * dim;
+        float& norm = half_norms_[static_cast<std::size_t>(c)];
+        kernels().dot_tile(row, 1, row, 1, dim, &norm, 1);
+        norm *= 0.5f;
+    }
+}
+
+void ClusterKeys::nearest(View<const float> x, std::int64_t probes, std::int32_t* keys) const {
+    constexpr std::int64_t kBlock = 64;
+    std::vector<float> scores(static_cast<std::size_t>(kBlock * n_clusters_));
+    std::vector<std::int32_t> order(static_cast<std::size_t>(n_clusters_));
+    for (std::int64_t begin = 0; begin < x.rows; begin += kBlock) {
+        const std::int64_t n = std::min(kBlock, x.rows - begin);
+        for (std::int64_t c = 0; c < n_clusters_; c += kBlock)
+            kernels().dot_tile(x.row(begin), n, centroids_.data() + c * dim_, std::min(kBlock, n_clusters_ - c), dim_,
+                               scores.data() + c, n_clusters_);
+        for (std::int64_t i = 0; i < n; ++i) {
+            // |c|^2 / 2 - <x, c>: half the squared distance, less what is the same for every cluster.
+            float* score = scores.data() + i * n_clusters_;
+            for (std::int64_t c = 0; c < n_clusters_; ++c) score[c] = half_norms_[static_cast<std::size_t>(c)] - score[c];
+            std::int32_t* out = keys + (begin + i) * probes;
+            if (probes == 1) {
+                *out = first_of_smallest(score, n_clusters_);
+                continue;
+            }
+            std::iota(order.begin(), order.end(), 0);
+            std::partial_sort_copy(order.begin(), order.end(), out, out + probes,
+                                   [&](std::int32_t a, std::int32_t b) {
+                                       return score[a] < score[b] || (score[a] == score[b] && a < b);
+                                   });
+        }
+    }
+}
+
+int n_tables(const Partitioner& partitioner) {
+    if (const auto* bits = std::get_if<BitKeys>(&partitioner)) return bits->n_tables();
+    return std::holds_alternative<ClusterKeys>(partitioner) ? 1 : 0;
+}
+
+}  // namespace lshcore

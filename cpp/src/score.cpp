@@ -1,0 +1,52 @@
+#include "lshcore/score.h"
+
+#include "lshcore/kernels.h"
+
+namespace lshcore {
+namespace {
+
+/// 1 - cos, at least 0; a zero vector is at distance 1 from everything.
+float cosine_distance(float dot, float query_norm, float row_norm) {
+    const float distance = 1.0f - dot * query_norm * row_norm;
+    return distance > 0 ? distance : 0.0f;
+}
+
+}  // namespace
+
+template <>
+void score_rows(const Segment& s, Rank, const Queries& queries, std::int64_t q, const Row* rows, std::int64_t n,
+                std::uint16_t* out) {
+    kernels().hamming_gather(queries.codes.row(q), s.codes.data(), rows, n, s.words, out);
+}
+
+template <>
+void score_rows(const Segment& s, Rank rank, const Queries& queries, std::int64_t q, const Row* rows, std::int64_t n,
+                float* out) {
+    const float* query = queries.vectors.row(q);
+    if (rank == Rank::l2) return kernels().l2_gather(query, s.vectors.data(), rows, n, s.dim, out);
+    kernels().dot_gather(query, s.vectors.data(), rows, n, s.dim, out);
+    for (std::int64_t i = 0; i < n; ++i)
+        out[i] = cosine_distance(out[i], queries.inverse_norms[q], s.inverse_norms[rows[i]]);
+}
+
+template <>
+void score_tile(const Segment& s, Rank, const Queries& queries, std::int64_t q, std::int64_t n_queries,
+                std::int64_t first, std::int64_t n_rows, std::uint16_t* out) {
+    for (std::int64_t i = 0; i < n_queries; ++i)
+        kernels().hamming_block(queries.codes.row(q + i), s.codes.data() + first * s.words, n_rows, s.words,
+                                out + i * n_rows);
+}
+
+template <>
+void score_tile(const Segment& s, Rank rank, const Queries& queries, std::int64_t q, std::int64_t n_queries,
+                std::int64_t first, std::int64_t n_rows, float* out) {
+    const auto tile = rank == Rank::l2 ? kernels().l2_tile : kernels().dot_tile;
+    tile(queries.vectors.row(q), n_queries, s.vectors.data() + first * s.dim, n_rows, s.dim, out, n_rows);
+    if (rank == Rank::l2) return;
+    for (std::int64_t i = 0; i < n_queries; ++i)
+        for (std::int64_t j = 0; j < n_rows; ++j)
+            out[i * n_rows + j] = cosine_distance(out[i * n_rows + j], queries.inverse_norms[q + i],
+                                                  s.inverse_norms[static_cast<std::size_t>(first + j)]);
+}
+
+}  // namespace lshcore
