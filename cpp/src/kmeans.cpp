@@ -16,7 +16,7 @@ namespace lshcore {
 namespace {
 
 constexpr std::int64_t kRowBlock = 256;          // one unit of parallel work
-constexpr std::int64_t kSeedRowsPerCluster = 16;  // of the sample that is seeded on
+constexpr std::int64_t kSeedRowsPerCluster = 32;  // of the sample that is seeded on
 constexpr std::int64_t kSeedRowsLeast = 8192;
 
 /// Sums in the order of the rows, whatever the threads did.

@@ -23,7 +23,7 @@ double reciprocal_sum(double N, std::int64_t s) {
     }
     const double a = N + 0.5, b = N + static_cast<double>(s) + 0.5;
     const double a2 = 1 / (a * a), b2 = 1 / (b * b);
-    return std::log1p(static_cast<double>(s) / a) + (a2 - b2) / 24 - 7 * (a2 * a2 - b2 * b2) / 960 +
+    return std::log1p(static_cast<double>(s) / a) - (a2 - b2) / 24 + 7 * (a2 * a2 - b2 * b2) / 960 -
            31 * (a2 * a2 * a2 - b2 * b2 * b2) / 8064;
 }
 

@@ -41,6 +41,11 @@ BitKeys::BitKeys(std::vector<std::int32_t> positions, int n_tables, int key_bits
     require(positions_.size() == static_cast<std::size_t>(n_tables) * static_cast<std::size_t>(key_bits),
             "BitKeys: positions must be (n_tables, key_bits)");
     for (int t = 0; t < n_tables; ++t) {
+        std::vector<std::int32_t> mine(positions_.begin() + std::int64_t{t} * key_bits,
+                                       positions_.begin() + std::int64_t{t + 1} * key_bits);
+        std::sort(mine.begin(), mine.end());
+        require(std::adjacent_find(mine.begin(), mine.end()) == mine.end(),
+                "BitKeys: the positions of a table must be distinct");
         first_run_.push_back(runs_.size());
         for (int j = 0; j < key_bits;) {
             const std::int32_t* at = positions_.data() + std::int64_t{t} * key_bits + j;

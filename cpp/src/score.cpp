@@ -1,14 +1,15 @@
 #include "lshcore/score.h"
 
+#include <algorithm>
+
 #include "lshcore/kernels.h"
 
 namespace lshcore {
 namespace {
 
-/// 1 - cos, at least 0; a zero vector is at distance 1 from everything.
+/// 1 - cos, kept within 0 and 2; a zero vector is at distance 1 from everything.
 float cosine_distance(float dot, float query_norm, float row_norm) {
-    const float distance = 1.0f - dot * query_norm * row_norm;
-    return distance > 0 ? distance : 0.0f;
+    return std::clamp(1.0f - dot * query_norm * row_norm, 0.0f, 2.0f);
 }
 
 }  // namespace

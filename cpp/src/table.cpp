@@ -70,13 +70,6 @@ std::span<const Row> Table::bucket(Word key) const {
     return b < keys_.size() && keys_[b] == key ? slice(b) : std::span<const Row>{};
 }
 
-std::vector<std::int64_t> Table::bucket_sizes() const {
-    std::vector<std::int64_t> sizes;
-    for (std::size_t b = 0; b + 1 < offsets_.size(); ++b)
-        if (offsets_[b + 1] > offsets_[b]) sizes.push_back(offsets_[b + 1] - offsets_[b]);
-    return sizes;
-}
-
 std::size_t Table::nbytes() const {
     return keys_.size() * sizeof(Word) + offsets_.size() * sizeof(std::uint32_t) + rows_.size() * sizeof(Row);
 }

@@ -1,9 +1,11 @@
 #pragma once
-// The union of buckets: each row once, in the order in which it was first met.
+// The union over a query's probes: each row once, in the order in which it was first met.
 
 #include <span>
 #include <vector>
 
+#include "lshcore/partition.h"
+#include "lshcore/segment.h"
 #include "lshcore/types.h"
 
 namespace lshcore {
@@ -30,6 +32,25 @@ class CandidateUnion {
     std::vector<std::uint8_t> mark_;
     std::vector<Row> rows_;
     std::uint8_t current_ = 0;
+};
+
+/// Finds the keys of queries and unions their buckets. Scratch of one thread; the index itself is const.
+class Prober {
+   public:
+    Prober(const Partitioner& partitioner, std::int64_t probes) : partitioner_(partitioner), probes_(probes) {}
+
+    /// Finds the keys of queries [first, first + n). (BitKeys are read off the code as they are needed.)
+    void prepare(View<const Word> codes, View<const float> vectors, std::int64_t first, std::int64_t n);
+
+    /// The candidates of one of them in a segment; valid until the next call.
+    std::span<const Row> candidates(const Segment& segment, std::int64_t q);
+
+   private:
+    const Partitioner& partitioner_;
+    std::int64_t probes_, first_ = 0;
+    View<const Word> codes_;
+    std::vector<std::int32_t> clusters_;  // (n, probes)
+    CandidateUnion union_;
 };
 
 }  // namespace lshcore

@@ -29,7 +29,13 @@ class Table {
         return {};
     }
 
-    std::vector<std::int64_t> bucket_sizes() const;  ///< of the non-empty buckets
+    /// Calls f(key, size) for every bucket that holds something.
+    template <class F>
+    void for_each_bucket(F f) const {
+        for (std::size_t b = 0; b + 1 < offsets_.size(); ++b)
+            if (offsets_[b + 1] > offsets_[b]) f(keys_.empty() ? Word{b} : keys_[b], offsets_[b + 1] - offsets_[b]);
+    }
+
     std::size_t nbytes() const;
 
    private:

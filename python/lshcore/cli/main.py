@@ -1,0 +1,74 @@
+"""The `lshcore` command: what its sub-commands share, and how failures become exit codes.
+
+0 done, 1 failed, 2 wrong usage, 130 interrupted. ``LSHCORE_DEBUG=1`` shows the traceback of a failure.
+"""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from .datasets import datasets_command
+from .eval import eval_command
+from .info import info_command
+from .methods import methods_command
+
+DEBUG_VARIABLE = "LSHCORE_DEBUG"
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="lshcore",
+    help="Image retrieval by hashing: compare hashing methods under one protocol.",
+    epilog="Example: lshcore eval --dataset fashion-mnist",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("eval", epilog="Example: lshcore eval --method k-means --clusters 100 --probes 1,4,16")(eval_command)
+app.command("info", epilog="Example: LSHCORE_KERNELS=scalar lshcore info")(info_command)
+app.command("methods", epilog="Example: lshcore methods")(methods_command)
+app.command("datasets", epilog="Example: lshcore datasets --data-dir ~/data")(datasets_command)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        import lshcore
+
+        typer.echo(f"lshcore {lshcore.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    try:
+        app()
+    except (KeyboardInterrupt, SystemExit) as stop:
+        if isinstance(stop, KeyboardInterrupt) or stop.code == INTERRUPTED:
+            typer.echo("lshcore: interrupted", err=True)
+            sys.exit(INTERRUPTED)
+        raise
+    except Exception as error:
+        if os.environ.get(DEBUG_VARIABLE, "0") not in ("", "0"):
+            raise
+        typer.echo(f"lshcore: {_one_line(error)}", err=True)
+        sys.exit(1)
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+if __name__ == "__main__":
+    main()

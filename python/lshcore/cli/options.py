@@ -1,0 +1,101 @@
+"""Text of the command line to `Options`: comma lists, repeats and sweeps. What is wrong here is a usage error."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..evaluation import Options
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"expected whole numbers, got {text!r}") from None
+
+
+def _pca(text: str) -> int | float | None:
+    if text.lower() == "none":
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"expected none, a number of dimensions or a share of the variance, got {text!r}") from None
+
+
+# Every option that is a list, and how one of its values is read.
+LISTS: Mapping[str, Callable[[str], Any]] = {
+    "method": str,
+    "bits": _whole,
+    "tables": _whole,
+    "key-bits": _whole,
+    "clusters": _whole,
+    "probes": _whole,
+    "pca": _pca,
+    "rank": str,
+    "k": _whole,
+}
+
+
+@contextmanager
+def usage(option: str | None = None) -> "Iterator[None]":
+    """Make a ValueError inside a usage error that names the option."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        raise typer.BadParameter(str(error), param_hint=None if option is None else f"--{option}") from None
+
+
+def parse(given: Mapping[str, Sequence[str] | None], sweeps: Sequence[str]) -> "Options":
+    """Options of an evaluation.
+
+    Parameters
+    ----------
+    given : mapping of option name to texts, each a value or a comma list; None where not given
+    sweeps : sequence of "name=a,b,c"
+
+    Raises
+    ------
+    typer.BadParameter
+        For unknown keys, values that cannot be read or are out of range, and options given twice over.
+    """
+    from ..evaluation import Options
+    from ..evaluation.methods import check_methods
+
+    texts = {name: list(values) for name, values in given.items() if values}
+    for sweep in sweeps:
+        name, listed = _split_sweep(sweep)
+        if name in texts:
+            raise typer.BadParameter(f"{name} is set twice; give either --{name} or one sweep", param_hint="--sweep")
+        texts[name] = [listed]
+    lists: dict[str, tuple[Any, ...]] = {}
+    for name, values in texts.items():
+        with usage(name):
+            parts = [part.strip() for value in values for part in value.split(",")]
+            if "" in parts:
+                raise ValueError(f"expected values separated by commas, got {','.join(values)!r}")
+            lists[name.replace("-", "_")] = tuple(dict.fromkeys(LISTS[name](part) for part in parts))
+    with usage():
+        options = Options(**lists)
+    with usage("method"):
+        check_methods(options.method)
+    return options
+
+
+def _split_sweep(sweep: str) -> tuple[str, str]:
+    key, equals, values = sweep.partition("=")
+    name = key.strip().removeprefix("--").replace("_", "-")
+    if not equals or not values.strip():
+        raise typer.BadParameter(f"expected key=a,b,c, got {sweep!r}", param_hint="--sweep")
+    if name not in LISTS:
+        raise typer.BadParameter(f"key must be one of {', '.join(LISTS)}, got {key.strip()!r}", param_hint="--sweep")
+    return name, values

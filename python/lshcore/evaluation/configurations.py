@@ -1,0 +1,186 @@
+"""What to run, as data: options of the command line become a grid of configurations. Nothing heavy is imported here."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+RANKS = ("cosine", "l2", "hamming")
+MAX_BITS = 4096
+MAX_KEY_BITS = 256
+MIN_ITEMS_A_CLUSTER = 4
+MAX_ITER = 25
+
+Parameters = Mapping[str, Any]
+Grid = tuple[list[dict[str, Any]], list[str]]
+
+
+@dataclass(frozen=True)
+class Options:
+    """The lists a grid is built from; each has the name of its command-line option.
+
+    Parameters
+    ----------
+    method : names of methods; empty for all
+    bits : code lengths of random hyperplanes that rank the whole gallery by Hamming distance
+    tables, key_bits : numbers of tables, and bits a key in each
+    clusters, probes : numbers of k-means clusters, and of clusters looked into
+    pca : None, a number of dimensions, or a share of the variance
+    rank : "cosine", "l2" or "hamming", the distance that candidates are ranked by
+    k : list lengths of the metrics
+
+    Raises
+    ------
+    ValueError
+        If a list is empty or a value is out of its range; the message names the option.
+    """
+
+    method: tuple[str, ...] = ()
+    bits: tuple[int, ...] = (64,)
+    tables: tuple[int, ...] = (3, 6, 12)
+    key_bits: tuple[int, ...] = (8, 12, 16)
+    clusters: tuple[int, ...] = (10, 100, 1000)
+    probes: tuple[int, ...] = (1,)
+    pca: tuple[int | float | None, ...] = (None,)
+    rank: tuple[str, ...] = ("cosine",)
+    k: tuple[int, ...] = (10, 50)
+
+    def __post_init__(self) -> None:
+        highest = {"bits": MAX_BITS, "key_bits": MAX_KEY_BITS}
+        for name in (field.name for field in fields(self) if field.name != "method"):
+            values: Sequence[Any] = getattr(self, name)
+            option = name.replace("_", "-")
+            if not values:
+                raise ValueError(f"{option} must have at least one value, got none")
+            for value in values:
+                if name == "rank":
+                    valid, expected = value in RANKS, f"one of {', '.join(RANKS)}"
+                elif name == "pca":
+                    valid, expected = _is_pca(value), "none, a number of dimensions, or a share between 0 and 1"
+                else:
+                    top = highest.get(name)
+                    valid = isinstance(value, int) and value >= 1 and (top is None or value <= top)
+                    expected = "at least 1" if top is None else f"from 1 to {top}"
+                if not valid:
+                    raise ValueError(f"{option} must be {expected}, got {value}")
+
+
+def _is_pca(value: int | float | None) -> bool:
+    return value is None or (value >= 1 if isinstance(value, int) else 0 < value < 1)
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One row of a result table.
+
+    Parameters
+    ----------
+    method : str
+    parameters : mapping
+        Every parameter of the method, by name.
+    preprocess : mapping
+        Arguments of `lshcore.preprocess.Preprocess`.
+    """
+
+    method: str
+    parameters: Parameters
+    preprocess: Mapping[str, bool | int | float | None]
+
+
+def preprocessing(pca: int | float | None) -> dict[str, bool | int | float | None]:
+    """Centred, reduced by PCA where asked, scaled to unit length."""
+    return {"centre": True, "standardise": False, "pca": pca, "l2": True}
+
+
+def exhaustive_grid(options: Options, n_gallery: int, n_train: int) -> Grid:
+    """The baseline: one configuration."""
+    return [{"rank": "cosine"}], []
+
+
+def k_means_grid(options: Options, n_gallery: int, n_train: int) -> Grid:
+    """Clusters x probes x rank, without those that the gallery is too small for."""
+    grid: list[dict[str, Any]] = []
+    notes = []
+    for clusters in options.clusters:
+        if clusters > n_gallery // MIN_ITEMS_A_CLUSTER or clusters > n_train:
+            notes.append(
+                f"k-means with {clusters} clusters is left out: it needs {MIN_ITEMS_A_CLUSTER} items a cluster, "
+                f"and the gallery has {n_gallery} (train part {n_train})"
+            )
+            continue
+        for probes in options.probes:
+            if probes > clusters:
+                notes.append(f"k-means with {clusters} clusters and {probes} probes is left out")
+                continue
+            for rank in options.rank:
+                row = {"clusters": clusters, "probes": probes, "max_iter": MAX_ITER, "rank": rank}
+                grid += [row | {"bits": bits} for bits in options.bits] if rank == "hamming" else [row]
+    return grid, notes
+
+
+def hyperplanes_grid(options: Options, n_gallery: int, n_train: int) -> Grid:
+    """Tables x key bits x rank; then each code length over the whole gallery."""
+    grid: list[dict[str, Any]] = []
+    notes = []
+    for tables in options.tables:
+        for key_bits in options.key_bits:
+            bits = tables * key_bits
+            if bits > MAX_BITS:
+                notes.append(
+                    f"random-hyperplanes with {tables} tables of {key_bits} bits is left out: "
+                    f"{bits} bits, and a code has at most {MAX_BITS}"
+                )
+                continue
+            grid += [{"tables": tables, "key_bits": key_bits, "bits": bits, "rank": rank} for rank in options.rank]
+    grid += [{"bits": bits, "rank": "hamming"} for bits in options.bits]
+    return grid, notes
+
+
+# What a configuration takes beside the others, in distances computed; it only paces the progress bar. The list of every
+# query is ranked twice, once with a clock and once for the metrics.
+
+
+def exhaustive_cost(parameters: Parameters, n_queries: int, n_gallery: int) -> float:
+    """Every query against every item."""
+    return 2.0 * n_queries * n_gallery
+
+
+def k_means_cost(parameters: Parameters, n_queries: int, n_gallery: int) -> float:
+    """Training, and the share of the gallery that is looked into."""
+    clusters = parameters["clusters"]
+    training = float(parameters["max_iter"] * clusters * n_gallery)
+    return training + exhaustive_cost(parameters, n_queries, n_gallery) * float(parameters["probes"] / clusters)
+
+
+def hyperplanes_cost(parameters: Parameters, n_queries: int, n_gallery: int) -> float:
+    """Real data fills buckets unevenly: a query meets some ten times what even ones would give it."""
+    share = min(1.0, 10 * parameters["tables"] / 2 ** parameters["key_bits"]) if "tables" in parameters else 0.05
+    return (0.01 + share) * exhaustive_cost(parameters, n_queries, n_gallery)
+
+
+def exhaustive_label(parameters: Parameters) -> str:
+    """Short text for a table."""
+    return str(parameters["rank"])
+
+
+def k_means_label(parameters: Parameters) -> str:
+    """Short text for a table."""
+    label = f"{parameters['clusters']} clusters"
+    if parameters["probes"] != 1:
+        label += f", {parameters['probes']} probes"
+    return _ranked(label, parameters)
+
+
+def hyperplanes_label(parameters: Parameters) -> str:
+    """Short text for a table."""
+    if "tables" not in parameters:
+        return f"{parameters['bits']}-bit codes"
+    return _ranked(f"{parameters['tables']} x {parameters['key_bits']} bits", parameters)
+
+
+def _ranked(label: str, parameters: Parameters) -> str:
+    """The label, with the ranking where it is not the usual one; with the code length where clusters rank by codes."""
+    if parameters["rank"] == "cosine":
+        return label
+    if "clusters" in parameters and "bits" in parameters:
+        return f"{label}, {parameters['bits']} bits"
+    return f"{label}, {parameters['rank']}"

@@ -1,0 +1,202 @@
+"""Result files: everything as JSON, one row a configuration as CSV, both written whole or not at all."""
+
+import csv
+import errno
+import io
+import json
+import math
+import os
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..data import Dataset
+from .environment import environment
+from .protocols import PROTOCOLS, Split
+from .runner import Result
+
+SCHEMA = "lshcore.results"
+SCHEMA_VERSION = 1
+
+CURVES = ("pr_curve", "radius_curve")
+# A raw line break follows the bracket, and no JSON string can hold one.
+_NUMBERS = re.compile(r"\[\n[-+.eE\d,\snul]*\]")
+_LEFT_OUT_OF_CSV = ("results", "features.files", "notes")
+
+_GROUPS = ("method", "label", "parameters.", "preprocess.", "queries", "sampled", "metrics.", "times_ms.", "")
+
+
+def report(
+    dataset: Dataset,
+    split: Split,
+    results: Sequence[Result],
+    *,
+    k: Sequence[int],
+    n_jobs: int | None = None,
+    notes: Sequence[str] = (),
+) -> dict[str, Any]:
+    """The whole result file as plain data: dict, list, str, int, float, bool and None.
+
+    Parameters
+    ----------
+    dataset, split : what was evaluated
+    results : sequence of Result
+    k : list lengths of the metrics
+    n_jobs : int, optional
+        Threads, as given to the runner.
+    notes : sequence of str
+        Such as which configurations were left out.
+    """
+    whole: dict[str, Any] = _plain(
+        {
+            "schema": SCHEMA,
+            "schema_version": SCHEMA_VERSION,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "environment": environment(n_jobs),
+            "dataset": {
+                "name": dataset.name,
+                "description": dataset.description,
+                "items": len(dataset),
+                "classes": dataset.n_classes,
+                "multi_label": dataset.multi_label,
+            },
+            "features": {
+                "dim": dataset.dim,
+                "dtype": str(dataset.features.dtype),
+                "backbone": None,
+                "weights": None,
+                "transform": None,
+                "where": dataset.source.where,
+                "checksum": dataset.source.checksum,
+                "files": dict(dataset.source.files),
+            },
+            "protocol": {
+                "name": split.name,
+                "split_hash": split.digest,
+                "train_in_gallery": split.train_in_gallery,
+                "queries": len(split.queries),
+                "train": len(split.train),
+                "gallery": len(split.gallery),
+                "headline": list(PROTOCOLS[split.name].headline),
+            },
+            "seed": split.seed,
+            "k": list(k),
+            "results": [_row(result) for result in results],
+            "notes": list(notes),
+        }
+    )
+    return whole
+
+
+def _row(result: Result) -> dict[str, Any]:
+    return {
+        "method": result.configuration.method,
+        "label": result.label,
+        "parameters": dict(result.configuration.parameters),
+        "preprocess": dict(result.configuration.preprocess),
+        "queries": result.n_queries,
+        "sampled_queries": result.sampled,
+        "metrics": {name: value for name, value in result.metrics.items() if name not in CURVES},
+        "curves": {name: result.metrics[name] for name in CURVES if name in result.metrics},
+        "times_ms": {stage: dict(spread) for stage, spread in result.times_ms.items()},
+        "batch_seconds": result.batch_seconds,
+        "queries_per_second": result.queries_per_second,
+        "speed_up": result.speed_up,
+        "seconds": dict(result.seconds),
+        "bytes_per_item": result.bytes_per_item,
+        "bytes": dict(result.nbytes),
+    }
+
+
+def _plain(value: Any) -> Any:
+    """NumPy scalars and arrays as Python's own; NaN and infinities, which JSON has no word for, as None."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def to_json(whole: Mapping[str, Any]) -> str:
+    """The report as JSON, indented; a list of numbers stays on one line."""
+    text = json.dumps(whole, indent=2, allow_nan=False, ensure_ascii=False)
+    return _NUMBERS.sub(lambda match: " ".join(match[0].split()).replace("[ ", "[").replace(" ]", "]"), text)
+
+
+def to_csv(whole: Mapping[str, Any]) -> str:
+    """One line a configuration, every scalar of the report as a column; nested names are joined by dots.
+
+    Curves and the checksums of single files are in the JSON only.
+    """
+    common = {name: value for name, value in _flatten(whole).items() if not name.startswith(_LEFT_OUT_OF_CSV)}
+    rows = [_flatten({key: value for key, value in row.items() if key != "curves"}) for row in whole["results"]]
+    # Columns in the order of first sight: the parameters of every method side by side.
+    own = list(dict.fromkeys(name for row in rows for name in row))
+    own.sort(key=lambda name: next(i for i, group in enumerate(_GROUPS) if name.startswith(group)))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=[*own, *common], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(common | row for row in rows)
+    return text.getvalue()
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{name}.")
+        elif isinstance(value, list):
+            flat[name] = " ".join(str(item) for item in value) if name in ("k", "protocol.headline") else ""
+        else:
+            flat[name] = value
+    return flat
+
+
+def make_folder(folder: str | os.PathLike[str]) -> None:
+    """Make a folder for results, unless it is there; raise OSError if nothing can be written into it."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(errno.EACCES, "results cannot be written into this folder", str(folder))
+
+
+def write(whole: Mapping[str, Any], folder: str | os.PathLike[str]) -> tuple[Path, Path]:
+    """Write ``results.json`` and ``results.csv`` into a folder, made if need be; each appears whole or not at all.
+
+    Returns
+    -------
+    (json path, csv path)
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be made or written to.
+    """
+    folder = Path(folder)
+    make_folder(folder)
+    paths = folder / "results.json", folder / "results.csv"
+    for path, text in zip(paths, (to_json(whole) + "\n", to_csv(whole)), strict=True):
+        _replace(path, text)
+    return paths
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,237 @@
+"""Runs configurations: preprocess, fit, build, search with a clock, and then the metrics without one."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+
+from .._validation import resolve_jobs
+from ..data import Dataset
+from .configurations import Configuration
+from .methods import BASELINE, METHODS, Built, Metrics
+from .prepare import Prepared, prepare
+from .protocols import Split
+
+STAGES = ("encode", "probe", "union", "rerank", "total")
+
+# A baseline that would take longer than this is run on a sample of the queries.
+EXHAUSTIVE_LIMIT_SECONDS = 60.0
+EXHAUSTIVE_SAMPLE = 1000
+_WARM_UP = 256  # several tiles, so that every thread has one; fewer would overstate the estimate
+
+Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What one configuration gave.
+
+    Parameters
+    ----------
+    configuration : Configuration
+    n_queries : int
+    sampled : bool
+        Whether that is a seeded sample of the queries rather than all.
+    metrics : dict
+        By the names of PROTOCOL.md; `pr_curve` and `radius_curve` are mappings of lists.
+    times_ms : mapping of stage to {"mean", "p50", "p95"}
+        Milliseconds a query.
+    batch_seconds : float
+        Wall time of the search of all queries at once.
+    speed_up : float
+        Mean total time of the exhaustive search over that of this one; below 1 is slower than looking at everything.
+    seconds : mapping
+        "preprocess" (shared by configurations with the same preprocessing), "train" and "build".
+    nbytes : mapping
+        Bytes of the index, by component.
+    n_items : int
+        Items in the gallery.
+    """
+
+    configuration: Configuration
+    n_queries: int
+    sampled: bool
+    metrics: Metrics
+    times_ms: Mapping[str, Mapping[str, float]]
+    batch_seconds: float
+    speed_up: float
+    seconds: Mapping[str, float]
+    nbytes: Mapping[str, int]
+    n_items: int
+
+    @property
+    def label(self) -> str:
+        """The parameters as a short text."""
+        return METHODS[self.configuration.method].label(self.configuration.parameters)
+
+    @property
+    def queries_per_second(self) -> float:
+        """Queries a second in one batch."""
+        return self.n_queries / self.batch_seconds
+
+    @property
+    def bytes_per_item(self) -> float:
+        """Bytes of the index over items in it."""
+        return sum(self.nbytes.values()) / self.n_items
+
+
+def run(
+    dataset: Dataset,
+    split: Split,
+    configurations: Sequence[Configuration],
+    *,
+    k: Sequence[int] = (10, 50),
+    seed: int = 0,
+    n_jobs: int | None = None,
+    progress: Progress | None = None,
+) -> list[Result]:
+    """Evaluate configurations on one split.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    split : Split
+    configurations : sequence of Configuration
+        As `methods.configure` makes them: for each preprocessing, the exhaustive search first.
+    k : list lengths of the metrics; the search is for the longest
+    seed : int
+        Of hyperplanes, of k-means, and of the sample of queries where one is needed.
+    n_jobs : int, optional
+        Threads; None for `LSHCORE_NUM_THREADS`, else all CPUs of this process.
+    progress : callable, optional
+        ``progress(share, text)``, `share` from 0 to 1.
+
+    Returns
+    -------
+    list of Result, in the order of the configurations
+
+    Raises
+    ------
+    ValueError
+        If the exhaustive search is not first among those with the same preprocessing.
+    """
+    jobs = resolve_jobs(n_jobs)
+    groups = [
+        (preprocess, list(group)) for preprocess, group in groupby(configurations, key=lambda each: each.preprocess)
+    ]
+    for _, group in groups:
+        if group[0].method != BASELINE:
+            raise ValueError(f"run: the first configuration must be {BASELINE!r}, got {group[0].method!r}")
+    results: list[Result] = []
+    steps = _steps(configurations, split, progress)
+    for preprocess, group in groups:
+        steps[len(results)].at(0.0, "preprocessing")
+        prepared = prepare(dataset, split, preprocess, jobs)
+        baseline: Result | None = None
+        for configuration in group:
+            result = _run_one(configuration, prepared, baseline, k, seed, jobs, steps[len(results)])
+            baseline = baseline or result
+            results.append(result)
+    return results
+
+
+@dataclass(frozen=True)
+class _Step:
+    """Turns the phases of one configuration into a share of the whole."""
+
+    progress: Progress | None
+    start: float
+    width: float
+    name: str
+
+    def at(self, share: float, phase: str) -> None:
+        """Report that `share` of this configuration is done, and what comes now."""
+        if self.progress is not None:
+            self.progress(self.start + share * self.width, f"{self.name}: {phase}")
+
+
+def _steps(configurations: Sequence[Configuration], split: Split, progress: Progress | None) -> list[_Step]:
+    """A step for each configuration, as wide as its cost."""
+    steps = []
+    sizes = len(split.queries), len(split.gallery)
+    costs = [METHODS[each.method].cost(each.parameters, *sizes) for each in configurations]
+    start = 0.0
+    for configuration, cost in zip(configurations, costs, strict=True):
+        name = f"{configuration.method} {METHODS[configuration.method].label(configuration.parameters)}"
+        steps.append(_Step(progress, start, cost / sum(costs), name))
+        start += cost / sum(costs)
+    return steps
+
+
+def _run_one(
+    configuration: Configuration,
+    prepared: Prepared,
+    baseline: Result | None,
+    k: Sequence[int],
+    seed: int,
+    jobs: int,
+    step: _Step,
+) -> Result:
+    step.at(0.0, "building")
+    built = METHODS[configuration.method].build(
+        configuration.parameters, prepared, seed, jobs, lambda share: step.at(0.3 * share, "building")
+    )
+    step.at(0.3, "searching")
+    warm_up = _timed(built, prepared.queries[:_WARM_UP], max(k), jobs)[1]
+    rows = None if baseline is not None else _sample(prepared, warm_up, seed)
+    queries = prepared.queries if rows is None else prepared.queries[rows]
+    query_labels = prepared.query_labels if rows is None else prepared.query_labels[rows]
+    found, batch_seconds = _timed(built, queries, max(k), jobs)
+    step.at(0.6, "measuring")
+    metrics = built.measure(
+        queries,
+        query_labels,
+        prepared.gallery_labels,
+        k=tuple(k),
+        n_jobs=jobs,
+        progress=lambda done, total: step.at(0.6 + 0.4 * done / total, "measuring"),
+    )
+    _check_same_lists(configuration, found.n_candidates, metrics)
+    times_ms = {stage: _spread(found.timings[stage]) for stage in STAGES}
+    total = times_ms["total"]["mean"]
+    return Result(
+        configuration=configuration,
+        n_queries=len(queries),
+        sampled=rows is not None,
+        metrics=metrics,
+        times_ms=times_ms,
+        batch_seconds=batch_seconds,
+        speed_up=1.0 if baseline is None else baseline.times_ms["total"]["mean"] / total,
+        seconds={"preprocess": prepared.seconds, "train": built.train_seconds, "build": built.build_seconds},
+        nbytes=dict(built.index.nbytes),
+        n_items=len(built.index),
+    )
+
+
+def _timed(built: Built, queries: Any, k: int, jobs: int) -> tuple[Any, float]:
+    start = time.perf_counter()
+    found = built.index.search(queries, k=k, n_jobs=jobs, **built.search)
+    return found, time.perf_counter() - start
+
+
+def _sample(prepared: Prepared, warm_up_seconds: float, seed: int) -> Any:
+    """Rows of a seeded sample of the queries, or None where all of them are quick enough."""
+    n = len(prepared.queries)
+    estimate = warm_up_seconds * n / min(n, _WARM_UP)
+    if estimate <= EXHAUSTIVE_LIMIT_SECONDS or n <= EXHAUSTIVE_SAMPLE:
+        return None
+    return np.sort(np.random.RandomState(seed).permutation(n)[:EXHAUSTIVE_SAMPLE])
+
+
+def _spread(seconds: Any) -> dict[str, float]:
+    milliseconds = 1e3 * np.asarray(seconds, dtype=np.float64)
+    p50, p95 = np.percentile(milliseconds, (50, 95))
+    return {"mean": float(milliseconds.mean()), "p50": float(p50), "p95": float(p95)}
+
+
+def _check_same_lists(configuration: Configuration, n_candidates: Any, metrics: Metrics) -> None:
+    """The search that was timed and the one that was measured must have seen the same lists."""
+    timed = float(np.mean(n_candidates))
+    if not np.isclose(timed, metrics["candidates_mean"]):
+        raise RuntimeError(
+            f"{configuration.method}: the timed search and the metrics must see the same candidates, "
+            f"got {timed} and {metrics['candidates_mean']} a query"
+        )

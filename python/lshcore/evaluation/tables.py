@@ -1,0 +1,173 @@
+"""A report for the eye: a table for terminals, and plain aligned columns for pipes."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+Row = Mapping[str, Any]
+Report = Mapping[str, Any]
+
+SHOWN_LISTS = 2  # list lengths k that get a column in the terminal table; the others are in the files
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its heading and how it shows a row."""
+
+    heading: str
+    text: Callable[[Row], str]
+
+
+def _metric(name: str, digits: int) -> Column:
+    return Column(name.replace("map_r", "map_\nr"), lambda row: _number(row["metrics"].get(name), digits))
+
+
+def _stage(stage: str, heading: str) -> Column:
+    return Column(heading, lambda row: _milliseconds(row["times_ms"][stage]["mean"]))
+
+
+def _plain_stage(stage: str) -> Column:
+    return Column(f"{stage}_ms", lambda row: _number(row["times_ms"][stage]["mean"], 4))
+
+
+def _milliseconds(value: float) -> str:
+    """Three digits where they fit into six characters: 0.0012, 0.123, 1.23, 12.3, 123."""
+    digits = 4 if value < 0.1 else 3 if value < 1 else 2 if value < 10 else 1 if value < 100 else 0
+    return "0" if value == 0 else f"{value:.{digits}f}"
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _quality(k: Sequence[int]) -> list[Column]:
+    names = [f"p@{length}" for length in k] + ["map", "map_retrieved", "recall", "coverage"]
+    return [_metric(name, 3) for name in names]
+
+
+def _cost() -> list[Column]:
+    return [
+        Column("candidates", lambda row: f"{100 * row['metrics']['candidates_share']:.1f} %"),
+        _stage("encode", "encode"),
+        _stage("probe", "probe"),
+        _stage("union", "union"),
+        _stage("rerank", "re-rank"),
+        _stage("total", "total"),
+        Column("speed-up", lambda row: _number(row["speed_up"], 2)),
+    ]
+
+
+def _plain_columns(report: Report) -> list[Column]:
+    names = [f"p@{k}" for k in report["k"]] + ["map", "map_retrieved", "recall", "coverage"]
+    return [
+        Column("method", lambda row: str(row["method"])),
+        Column("parameters", lambda row: ",".join(f"{k}={v}" for k, v in _shown_parameters(row).items())),
+        Column("queries", lambda row: str(row["queries"])),
+        *(Column(name, _metric(name, 4).text) for name in names),
+        Column("candidates", lambda row: _number(row["metrics"]["candidates_mean"], 1)),
+        Column("share", lambda row: _number(row["metrics"]["candidates_share"], 4)),
+        *(_plain_stage(stage) for stage in ("encode", "probe", "union", "rerank", "total")),
+        Column("total_p95_ms", lambda row: _number(row["times_ms"]["total"]["p95"], 4)),
+        Column("queries_per_s", lambda row: _number(row["queries_per_second"], 0)),
+        Column("speed_up", lambda row: _number(row["speed_up"], 3)),
+        Column("bytes_per_item", lambda row: _number(row["bytes_per_item"], 1)),
+        Column("train_s", lambda row: _number(row["seconds"]["train"], 2)),
+        Column("build_s", lambda row: _number(row["seconds"]["build"], 2)),
+    ]
+
+
+def _shown_parameters(row: Row) -> dict[str, Any]:
+    pca = row["preprocess"]["pca"]
+    return dict(row["parameters"]) | ({} if pca is None else {"pca": pca})
+
+
+def heading(report: Report) -> list[str]:
+    """What was evaluated and where, in a few lines; printed above every table."""
+    protocol, features, where = report["protocol"], report["features"], report["environment"]
+    trained = "also searched" if protocol["train_in_gallery"] else "not searched"
+    return [
+        f"{report['dataset']['name']}: {protocol['queries']:,} queries, {protocol['gallery']:,} items searched, "
+        f"{protocol['train']:,} to train on ({trained}), {features['dim']} features",
+        f"from {features['where']}, sha256 {features['checksum'][:12]}",
+        f"protocol {protocol['name']}, split {protocol['split_hash']}, seed {report['seed']}; "
+        f"features centred and scaled to length 1",
+        f"{where['threads']} threads, {where['kernel_set']} kernels, {where['cpu']}; times in milliseconds a query",
+    ]
+
+
+def footnotes(report: Report) -> list[str]:
+    """What a reader must know: sampled queries, queries with nothing to find, methods slower than the baseline."""
+    rows = report["results"]
+    notes = []
+    if any(row["sampled_queries"] for row in rows):
+        sample = next(row["queries"] for row in rows if row["sampled_queries"])
+        notes.append(
+            f"* on {sample:,} of the {report['protocol']['queries']:,} queries, drawn by seed: "
+            f"all of them would take over a minute"
+        )
+    without = max((row["metrics"].get("queries_without_relevant", 0) for row in rows), default=0)
+    if without:
+        notes.append(f"{without:,} queries have no relevant item; they count 0 in every mean")
+    slower = [f"{row['method']} {row['label']}" for row in rows if row["speed_up"] < 1]
+    if slower:
+        notes.append(f"slower than looking at everything (speed-up below 1): {'; '.join(slower)}")
+    return notes
+
+
+def plain(report: Report) -> str:
+    """Columns aligned by spaces, no space inside a cell; lines of text begin with ``#``."""
+    columns = _plain_columns(report)
+    grid = [[column.heading for column in columns]]
+    grid += [[column.text(row) for column in columns] for row in report["results"]]
+    widths = [max(len(line[i]) for line in grid) for i in range(len(columns))]
+    text_columns = 2  # flush left; the others are numbers
+    lines = [
+        "  ".join(
+            cell.ljust(width) if i < text_columns else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in grid
+    ]
+    return "\n".join([f"# {line}" for line in heading(report)] + lines + [f"# {line}" for line in footnotes(report)])
+
+
+def show(report: Report, console: "Console") -> None:
+    """Print the report on a terminal: one table, or one for quality and one for cost where one is too wide."""
+    quality, cost = _quality(report["k"][:SHOWN_LISTS]), _cost()
+    for line in heading(report):
+        console.print(line, style="dim", highlight=False)
+    whole = _table(report, quality + cost)
+    if console.measure(whole, options=console.options.update(width=1000)).maximum <= console.width:
+        console.print(whole)
+    else:
+        console.print(_table(report, quality))
+        console.print(_table(report, cost))
+    for line in footnotes(report):
+        console.print(line, highlight=False)
+
+
+def _table(report: Report, columns: Sequence[Column]) -> "Table":
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
+    table.add_column("", no_wrap=True)
+    for column in columns:
+        table.add_column(column.heading, justify="right", vertical="bottom", no_wrap=True)
+    for title, rows in groupby(report["results"], key=_title):
+        table.add_row(Text(title, style="bold"))
+        for row in rows:
+            style = "red" if row["speed_up"] < 1 else ""
+            label = f"  {row['label']}{' *' if row['sampled_queries'] else ''}"
+            table.add_row(label, *(column.text(row) for column in columns), style=style)
+    return table
+
+
+def _title(row: Row) -> str:
+    pca = row["preprocess"]["pca"]
+    return str(row["method"]) if pca is None else f"{row['method']}, PCA {pca}"

@@ -1,0 +1,23 @@
+"""Hashers: estimators from features to bits. Each is loaded on first use; `lshcore.registry` lists them all."""
+
+from typing import TYPE_CHECKING, Any
+
+from lshcore import registry
+
+from .base import Hasher as Hasher
+from .base import LinearHasher as LinearHasher
+
+if TYPE_CHECKING:
+    from .hyperplanes import RandomHyperplanes as RandomHyperplanes
+
+__all__ = ["Hasher", "LinearHasher", *registry.class_names(registry.HASHERS)]
+
+
+def __getattr__(name: str) -> Any:
+    value = registry.lazy_attribute(__name__, registry.HASHERS, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

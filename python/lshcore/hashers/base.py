@@ -1,0 +1,145 @@
+"""What every hasher is: an estimator from features to bits, by way of real-valued margins."""
+
+from abc import ABC, abstractmethod
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lshcore import _core
+from lshcore._estimator import Estimator
+from lshcore._validation import as_integer, as_matrix, check_fitted, resolve_jobs
+from lshcore.codes import BinaryCodes
+
+
+class Hasher(Estimator, ABC):
+    """Features (n, d) to codes of `n_bits` bits: bit j of a row is 1 where its margin j is at least 0.
+
+    A subclass stores its arguments in the constructor, among them `n_bits`, and gives `_fit` and `_project`; an
+    asymmetric one also gives `_project_query`. Those hooks get checked float32 matrices.
+
+    Attributes
+    ----------
+    n_features_in_ : int
+        Columns of the data it was fitted on.
+    n_bits_ : int
+        Bits of its codes: `n_bits` as it was when `fit` was called.
+    """
+
+    n_bits: int
+    n_features_in_: int
+    n_bits_: int
+
+    @abstractmethod
+    def _fit(self, x: NDArray[np.float32], y: Any, n_bits: int) -> None:
+        """Learn from x (n, d); set fitted attributes only once nothing can fail any more."""
+
+    @abstractmethod
+    def _project(self, x: NDArray[np.float32], n_jobs: int) -> NDArray[np.float32]:
+        """Margins (n, n_bits) of gallery rows."""
+
+    def _project_query(self, x: NDArray[np.float32], n_jobs: int) -> NDArray[np.float32]:
+        """Margins (m, n_bits) of queries."""
+        return self._project(x, n_jobs)
+
+    def _encode(self, x: NDArray[np.float32], n_jobs: int) -> NDArray[np.uint64]:
+        """Packed signs of the margins of gallery rows."""
+        return _core.pack_signs(self._project(x, n_jobs))
+
+    def _encode_query(self, x: NDArray[np.float32], n_jobs: int) -> NDArray[np.uint64]:
+        """Packed signs of the margins of queries."""
+        if type(self)._project_query is Hasher._project_query:
+            return self._encode(x, n_jobs)
+        return _core.pack_signs(self._project_query(x, n_jobs))
+
+    def fit(self, X: ArrayLike, y: Any = None) -> Self:
+        """Learn from X (n, d) and, in supervised hashers, labels y.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If X is not a finite matrix with at least one row, or an argument of the constructor is out of range; the
+            hasher stays as it was.
+        """
+        where = f"{type(self).__name__}.fit"
+        x = as_matrix(X, where, min_rows=1, n_jobs=resolve_jobs(None))
+        n_bits = as_integer(self.n_bits, where, "n_bits", low=1, high=_core.MAX_BITS)
+        self._fit(x, y, n_bits)
+        self.n_features_in_ = x.shape[1]
+        self.n_bits_ = n_bits
+        return self
+
+    def _checked(self, X: ArrayLike, method: str, n_jobs: int, allow_1d: bool = False) -> NDArray[np.float32]:
+        where = f"{type(self).__name__}.{method}"
+        check_fitted(self, "n_features_in_", where)
+        return as_matrix(X, where, dim=self.n_features_in_, allow_1d=allow_1d, n_jobs=n_jobs)
+
+    def project(self, X: ArrayLike, n_jobs: int | None = None) -> NDArray[np.float32]:
+        """Margins of X (n, d), float32 (n, n_bits); the same for any batch, layout and number of threads.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        TypeError, ValueError
+            If X is not a finite matrix of `n_features_in_` columns.
+        """
+        jobs = resolve_jobs(n_jobs)
+        return self._project(self._checked(X, "project", jobs), jobs)
+
+    def transform(self, X: ArrayLike, n_jobs: int | None = None) -> NDArray[np.bool_]:
+        """Bits of X (n, d), bool (n, n_bits). Raises what `project` raises."""
+        jobs = resolve_jobs(n_jobs)
+        return _core.unpack_bools(self._encode(self._checked(X, "transform", jobs), jobs), self.n_bits_)
+
+    def encode(self, X: ArrayLike, n_jobs: int | None = None) -> BinaryCodes:
+        """Codes of X (n, d). Raises what `project` raises."""
+        jobs = resolve_jobs(n_jobs)
+        return BinaryCodes._trusted(self._encode(self._checked(X, "encode", jobs), jobs), self.n_bits_)
+
+    def project_query(self, X: ArrayLike, n_jobs: int | None = None) -> NDArray[np.float32]:
+        """Margins of queries (m, d); one query may be 1-d. The same as `project` unless the hasher is asymmetric."""
+        jobs = resolve_jobs(n_jobs)
+        return self._project_query(self._checked(X, "project_query", jobs, allow_1d=True), jobs)
+
+    def encode_query(self, X: ArrayLike, n_jobs: int | None = None) -> BinaryCodes:
+        """Codes of queries (m, d); one query may be 1-d. The same as `encode` unless the hasher is asymmetric."""
+        jobs = resolve_jobs(n_jobs)
+        words = self._encode_query(self._checked(X, "encode_query", jobs, allow_1d=True), jobs)
+        return BinaryCodes._trusted(words, self.n_bits_)
+
+    def fit_transform(self, X: ArrayLike, y: Any = None) -> NDArray[np.bool_]:
+        """``fit(X, y).transform(X)``."""
+        return self.fit(X, y).transform(X)
+
+
+class LinearHasher(Hasher):
+    """Hasher whose margins are ``X @ weights_.T + bias_``; a subclass only says where those come from.
+
+    Attributes
+    ----------
+    weights_ : ndarray of float32, (n_bits, d)
+        One direction a bit.
+    bias_ : ndarray of float32, (n_bits,)
+        Added to the projection on it.
+    """
+
+    weights_: NDArray[np.float32]
+    bias_: NDArray[np.float32]
+
+    @abstractmethod
+    def _make_weights(
+        self, x: NDArray[np.float32], y: Any, n_bits: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Directions (n_bits, d) and bias (n_bits,) for training data x (n, d)."""
+
+    def _fit(self, x: NDArray[np.float32], y: Any, n_bits: int) -> None:
+        weights, bias = self._make_weights(x, y, n_bits)
+        self.weights_ = np.ascontiguousarray(weights, dtype=np.float32)
+        self.bias_ = np.ascontiguousarray(bias, dtype=np.float32)
+
+    def _project(self, x: NDArray[np.float32], n_jobs: int) -> NDArray[np.float32]:
+        return _core.project(x, self.weights_, self.bias_, n_jobs)
+
+    def _encode(self, x: NDArray[np.float32], n_jobs: int) -> NDArray[np.uint64]:
+        return _core.encode(x, self.weights_, self.bias_, n_jobs)  # never holds the margins of all rows

@@ -1,0 +1,10 @@
+"""Indexes: containers of rows that answer nearest-neighbour queries."""
+
+from .container import Index as Index
+from .flat import FlatIndex as FlatIndex
+from .kmeans import KMeansIndex as KMeansIndex
+from .lsh import LSHIndex as LSHIndex
+from .results import Candidates as Candidates
+from .results import SearchResult as SearchResult
+
+__all__ = ["Candidates", "FlatIndex", "Index", "KMeansIndex", "LSHIndex", "SearchResult"]

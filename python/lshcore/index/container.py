@@ -1,0 +1,299 @@
+"""The one container behind every index: rows in, nearest rows out."""
+
+import copy
+import time
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lshcore import _core
+from lshcore._validation import (
+    as_ids,
+    as_integer,
+    as_matrix,
+    check_choice,
+    check_fitted,
+    check_k,
+    resolve_jobs,
+)
+from lshcore.hashers.base import Hasher
+
+from .results import Candidates, SearchResult
+
+RANKS = ("hamming", "cosine", "l2")
+VECTORS = (None, "float32")
+STAGES = ("probe", "union", "rerank")
+
+Partitioner = _core.OneBucket | _core.BitKeys | _core.ClusterKeys
+
+
+@dataclass(frozen=True, slots=True)
+class Queries:
+    """Queries made ready for the core: what its partitioner and the rank need, and nothing else."""
+
+    codes: NDArray[np.uint64] | None
+    vectors: NDArray[np.float32] | None
+    n: int
+    rank: str
+    probes: int
+    encode_seconds: float
+
+    def batch(self, rows: slice) -> tuple[NDArray[np.uint64] | None, NDArray[np.float32] | None]:
+        """Codes and vectors of some of the queries."""
+        return (
+            None if self.codes is None else self.codes[rows],
+            None if self.vectors is None else self.vectors[rows],
+        )
+
+
+class Index(ABC):
+    """Rows under ids, their buckets, and the codes or vectors that rank them.
+
+    A subclass chooses the partitioner, in `_make_partitioner`. Adding is all or nothing: a call that fails leaves the
+    index as it was.
+    """
+
+    # What the partitioner reads: codes, vectors, or neither.
+    _keys_from: str | None = None
+
+    def __init__(self, hasher: Hasher | None, vectors: str | None) -> None:
+        where = type(self).__name__
+        if hasher is not None:
+            if not isinstance(hasher, Hasher):
+                raise TypeError(f"{where}: hasher must be a lshcore.hashers.Hasher, got {type(hasher).__name__}")
+            check_fitted(hasher, "n_features_in_", where)
+            # A copy, so that fitting the caller's object again cannot change what the stored codes mean.
+            hasher = copy.copy(hasher)
+        self.hasher = hasher
+        self.vectors: str | None = check_choice(vectors, where, "vectors", VECTORS)
+        self._core: _core.Index | None = None
+
+    @abstractmethod
+    def _make_partitioner(self) -> Partitioner:
+        """What files rows into buckets."""
+
+    def _make_core(self, partitioner: Partitioner, dim: int) -> _core.Index:
+        """Empty core container for rows of `dim` columns."""
+        return _core.Index(partitioner, self.n_bits, dim if self._takes_vectors else 0, self.vectors is not None)
+
+    @property
+    def _takes_vectors(self) -> bool:
+        """Whether the core is given the vectors of new rows."""
+        return self.vectors is not None or self._keys_from == "vectors"
+
+    def _describe(self) -> list[str]:
+        """What `repr` says of the partitioner."""
+        return []
+
+    @property
+    def n_bits(self) -> int:
+        """Bits of a code; 0 without a hasher."""
+        return 0 if self.hasher is None else self.hasher.n_bits_
+
+    @property
+    def dim(self) -> int | None:
+        """Columns that rows must have; None while any number will do."""
+        return None if self.hasher is None else self.hasher.n_features_in_
+
+    @property
+    def ids(self) -> NDArray[np.int64]:
+        """Id of every row, int64 (n,), in the order in which they were added."""
+        return np.empty(0, dtype=np.int64) if self._core is None else self._core.ids
+
+    @property
+    def n_tables(self) -> int:
+        """Tables that rows are filed in."""
+        return 1 if self._core is None else max(1, self._core.n_tables)
+
+    @property
+    def nbytes(self) -> dict[str, int]:
+        """Bytes held, by part: "codes", "vectors", "ids", "tables"."""
+        if self._core is None:
+            return {"codes": 0, "vectors": 0, "ids": 0, "tables": 0}
+        return dict(self._core.nbytes)
+
+    def __len__(self) -> int:
+        return 0 if self._core is None else len(self._core)
+
+    def __repr__(self) -> str:
+        parts = [f"{len(self):,} rows", *self._describe()]
+        if self.hasher is not None:
+            parts.append(f"{self.n_bits}-bit codes")
+        if self.vectors is not None:
+            parts.append(f"vectors {self.vectors}")
+        parts.append(f"{sum(self.nbytes.values()) / 1e6:.1f} MB")
+        return f"{type(self).__name__}({', '.join(parts)})"
+
+    def bucket_sizes(self, table: int = 0) -> NDArray[np.int64]:
+        """Number of rows in each bucket of a table that is not empty, int64.
+
+        Raises
+        ------
+        IndexError
+            If there is no such table.
+        """
+        where = f"{type(self).__name__}.bucket_sizes"
+        number = as_integer(table, where, "table")
+        if not 0 <= number < self.n_tables:
+            raise IndexError(f"{where}: table must be between 0 and {self.n_tables - 1}, got {number}")
+        return self._bucket_sizes(number)
+
+    def _bucket_sizes(self, table: int) -> NDArray[np.int64]:
+        return np.empty(0, dtype=np.int64) if self._core is None else self._core.bucket_sizes(table)
+
+    def add(self, X: ArrayLike, ids: ArrayLike | None = None, n_jobs: int | None = None) -> Self:
+        """Add rows.
+
+        Parameters
+        ----------
+        X : array_like, (n, d)
+            Rows; none at all is fine.
+        ids : array_like of int, (n,), optional
+            Their ids: from 0 on, none twice, none that the index holds already. By default they go on from the largest
+            id so far.
+        n_jobs : int, optional
+            Threads; the index is the same for any number.
+
+        Returns
+        -------
+        Index
+            This index.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If X or the ids are not as described; the index stays as it was.
+        """
+        where = f"{type(self).__name__}.add"
+        jobs = resolve_jobs(n_jobs)
+        x = as_matrix(X, where, dim=self.dim, n_jobs=jobs)
+        rows = None if ids is None else as_ids(ids, where, len(x))
+        self._add(x, rows, jobs)
+        return self
+
+    def _add(self, x: NDArray[np.float32], ids: NDArray[np.int64] | None, jobs: int) -> None:
+        core = self._make_core(self._make_partitioner(), x.shape[1]) if self._core is None else self._core
+        self._fill(core, x, ids, jobs)
+        self._core = core
+
+    def _fill(self, core: _core.Index, x: NDArray[np.float32], ids: NDArray[np.int64] | None, jobs: int) -> None:
+        codes = None if self.hasher is None else self.hasher.encode(x, n_jobs=jobs).words
+        core.add(codes, x if self._takes_vectors else None, ids, jobs)
+
+    def _resolve_rank(self, rank: str | None, where: str) -> str:
+        if rank is None:
+            return "hamming" if self.vectors is None else "cosine"
+        check_choice(rank, where, "rank", RANKS)
+        if rank == "hamming":
+            if self.hasher is None:
+                raise ValueError(f'{where}: rank "hamming" needs codes, and this index has no hasher to make them')
+        elif self.vectors is None:
+            raise ValueError(
+                f'{where}: rank "{rank}" needs the vectors, and this index keeps none; make it with vectors="float32"'
+            )
+        return rank
+
+    def _default_probes(self) -> int:
+        return self.n_tables
+
+    def _resolve_probes(self, probes: int | None, where: str) -> int:
+        if probes is None:
+            return self._default_probes()
+        number = as_integer(probes, where, "probes", low=1)
+        if number != self.n_tables:
+            raise ValueError(f"{where}: probes must be {self.n_tables}, one for each table, got {number}")
+        return number
+
+    def _prepare(
+        self, Q: ArrayLike, rank: str | None, probes: int | None, where: str, jobs: int, name: str = "Q"
+    ) -> Queries:
+        """Check the queries and encode them, once."""
+        x = as_matrix(Q, where, dim=self.dim, allow_1d=True, name=name, n_jobs=jobs)
+        chosen = self._resolve_rank(rank, where)
+        number = self._resolve_probes(probes, where)
+        codes, seconds = None, 0.0
+        if self.hasher is not None and (self._keys_from == "codes" or chosen == "hamming"):
+            start = time.perf_counter()
+            codes = self.hasher.encode_query(x, n_jobs=jobs).words
+            seconds = time.perf_counter() - start
+        needs_vectors = self._keys_from == "vectors" or chosen != "hamming"
+        return Queries(codes, x if needs_vectors else None, len(x), chosen, number, seconds)
+
+    def _searchable(self, queries: Queries) -> _core.Index:
+        """The core; before the first row an empty one that is not kept, so that a search settles nothing."""
+        if self._core is not None:
+            return self._core
+        dim = 1 if queries.vectors is None else queries.vectors.shape[1]
+        return self._make_core(self._make_partitioner(), dim)
+
+    def search(
+        self,
+        Q: ArrayLike,
+        k: int = 10,
+        *,
+        probes: int | None = None,
+        rank: str | None = None,
+        n_jobs: int | None = None,
+    ) -> SearchResult:
+        """The k nearest candidates of every query.
+
+        Parameters
+        ----------
+        Q : array_like, (m, d) or (d,)
+            Queries; a 1-d one is a single row.
+        k : int
+            Hits for each query; the first k of a larger k are the same.
+        probes : int, optional
+            Buckets to look into for each query, over all tables.
+        rank : {"hamming", "cosine", "l2"}, optional
+            How candidates are ordered; by default "cosine" where the index keeps vectors, else "hamming".
+        n_jobs : int, optional
+            Threads; the result is the same for any number.
+
+        Returns
+        -------
+        SearchResult
+
+        Raises
+        ------
+        TypeError, ValueError
+            If Q is not a finite matrix of the right width, k or probes are out of range, or the index keeps not what
+            the rank needs.
+        """
+        where = f"{type(self).__name__}.search"
+        jobs = resolve_jobs(n_jobs)
+        queries = self._prepare(Q, rank, probes, where, jobs)
+        hits = check_k(k, where, queries.n, len(self))
+        distances, ids, n_candidates, seconds = self._searchable(queries).search(
+            queries.codes, queries.vectors, hits, queries.rank, queries.probes, jobs
+        )
+        timings = {"encode": np.full(queries.n, queries.encode_seconds / max(queries.n, 1))}
+        timings.update((stage, seconds[:, column].copy()) for column, stage in enumerate(STAGES))
+        timings["total"] = timings["encode"] + seconds.sum(axis=1)
+        return SearchResult(distances, ids, n_candidates, timings)
+
+    def _evaluate(
+        self,
+        accumulator: _core.RankingAccumulator,
+        queries: Queries,
+        rows: slice,
+        query_labels: _core.Labels,
+        labels: _core.Labels,
+        jobs: int,
+    ) -> None:
+        """Rank the whole candidate lists of some of the queries into the accumulator."""
+        codes, vectors = queries.batch(rows)
+        self._searchable(queries).evaluate(
+            accumulator, codes, vectors, queries.rank, queries.probes, query_labels, labels, jobs
+        )
+
+    def candidates(self, Q: ArrayLike, *, probes: int | None = None, n_jobs: int | None = None) -> Candidates:
+        """Ids of the rows that a search would rank for every query, each once. Raises what `search` raises."""
+        where = f"{type(self).__name__}.candidates"
+        jobs = resolve_jobs(n_jobs)
+        queries = self._prepare(Q, None, probes, where, jobs)
+        core = self._searchable(queries)
+        return Candidates(*core.candidates(queries.codes, queries.vectors, queries.probes, jobs))

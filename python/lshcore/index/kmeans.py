@@ -1,0 +1,202 @@
+"""K-means buckets: rows filed under their nearest centroid (an inverted file)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lshcore import _core
+from lshcore._validation import (
+    NotFittedError,
+    as_integer,
+    as_matrix,
+    check_choice,
+    resolve_jobs,
+    resolve_seed,
+)
+from lshcore.hashers.base import Hasher
+
+from .container import Index, Queries
+
+ALGORITHMS = ("lloyd", "minibatch")
+
+
+@dataclass(frozen=True, slots=True)
+class _Clustering:
+    centroids: NDArray[np.float32]
+    inertia: float
+    rounds: int
+
+
+class KMeansIndex(Index):
+    """Rows filed under the nearest of `n_clusters` centroids; a query looks into the clusters nearest to it.
+
+    Parameters
+    ----------
+    n_clusters : int
+        Number of buckets.
+    max_iter : int
+        Most rounds (for "minibatch": most passes over the rows).
+    tol : float
+        "lloyd" stops when the centroids move less than this, relative to the variance of the data.
+    algorithm : {"lloyd", "minibatch"}
+        The core's k-means, which gives the same centroids for any number of threads, or scikit-learn's
+        ``MiniBatchKMeans``.
+    random_state : int, None, numpy.random.Generator or numpy.random.RandomState
+        Where the first centroids come from.
+    vectors : {"float32", None}
+        Keep the vectors, for ranks "cosine" and "l2".
+    codes : Hasher, optional
+        Fitted hasher, for rank "hamming".
+
+    Attributes
+    ----------
+    centroids_ : ndarray of float32, (n_clusters, d)
+        After training.
+    inertia_ : float
+        Sum of squared distances of the training rows to their centroids.
+    n_iter_ : int
+        Rounds run.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is out of range, or there is nothing to rank by.
+
+    References
+    ----------
+    .. [1] S. P. Lloyd, "Least squares quantization in PCM", IEEE Trans. Information Theory 28(2), 1982.
+    .. [2] D. Arthur, S. Vassilvitskii, "k-means++: the advantages of careful seeding", SODA 2007.
+    .. [3] D. Sculley, "Web-scale k-means clustering", WWW 2010.
+    """
+
+    _keys_from = "vectors"
+
+    centroids_: NDArray[np.float32]
+    inertia_: float
+    n_iter_: int
+
+    def __init__(
+        self,
+        n_clusters: int = 100,
+        max_iter: int = 25,
+        tol: float = 1e-4,
+        algorithm: str = "lloyd",
+        random_state: Any = 0,
+        vectors: str | None = "float32",
+        codes: Hasher | None = None,
+    ) -> None:
+        where = "KMeansIndex"
+        super().__init__(codes, vectors)
+        if self.hasher is None and self.vectors is None:
+            raise ValueError(f'{where}: needs vectors="float32" or a hasher in codes to rank by, got neither')
+        self.n_clusters = as_integer(n_clusters, where, "n_clusters", low=1)
+        self.max_iter = as_integer(max_iter, where, "max_iter", low=1)
+        if isinstance(tol, bool) or not isinstance(tol, int | float | np.integer | np.floating):
+            raise TypeError(f"{where}: tol must be a number, got {tol!r}")
+        if not 0 <= tol < float("inf"):
+            raise ValueError(f"{where}: tol must be finite and at least 0, got {tol}")
+        self.tol = float(tol)
+        self.algorithm: str = check_choice(algorithm, where, "algorithm", ALGORITHMS)
+        self.random_state = random_state
+
+    @property
+    def dim(self) -> int | None:
+        """Columns that rows must have; None before training, unless a hasher says."""
+        if self._core is not None:
+            return int(self.centroids_.shape[1])
+        return super().dim
+
+    def _make_partitioner(self) -> _core.ClusterKeys:
+        return _core.ClusterKeys(self.centroids_)
+
+    def _describe(self) -> list[str]:
+        return [f"{self.n_clusters:,} clusters" + ("" if self._core is not None else " not trained yet")]
+
+    def fit(
+        self,
+        X: ArrayLike,
+        y: object = None,
+        *,
+        n_jobs: int | None = None,
+        on_round: Callable[[int, float], None] | None = None,
+    ) -> Self:
+        """Train the centroids on X (n, d), without adding its rows; `y` is ignored.
+
+        Parameters
+        ----------
+        X : array_like, (n, d)
+            At least `n_clusters` rows.
+        n_jobs : int, optional
+            Threads; the centroids are the same for any number.
+        on_round : callable, optional
+            Called with the number of rounds done and the inertia after each ("lloyd" only).
+
+        Raises
+        ------
+        TypeError, ValueError
+            If X is not such a matrix, or the index holds rows already; the index stays as it was.
+        """
+        where = "KMeansIndex.fit"
+        jobs = resolve_jobs(n_jobs)
+        if len(self) > 0:
+            raise ValueError(f"{where}: the index must be empty to be trained, got one of {len(self):,} rows")
+        hasher_dim = None if self.hasher is None else self.hasher.n_features_in_
+        trained = self._train(as_matrix(X, where, dim=hasher_dim, min_rows=1, n_jobs=jobs), where, jobs, on_round)
+        self._keep(trained, self._make_core(_core.ClusterKeys(trained.centroids), trained.centroids.shape[1]))
+        return self
+
+    def _keep(self, trained: _Clustering, core: _core.Index) -> None:
+        self.centroids_ = trained.centroids
+        self.inertia_ = trained.inertia
+        self.n_iter_ = trained.rounds
+        self._core = core
+
+    def _train(
+        self,
+        x: NDArray[np.float32],
+        where: str,
+        jobs: int,
+        on_round: Callable[[int, float], None] | None = None,
+    ) -> _Clustering:
+        if len(x) < self.n_clusters:
+            raise ValueError(f"{where}: X must have at least n_clusters = {self.n_clusters} rows, got {len(x)}")
+        seed = resolve_seed(self.random_state, where)
+        if self.algorithm == "minibatch":
+            return _minibatch(x, self.n_clusters, seed, self.max_iter, jobs)
+        centroids, _, inertia, rounds = _core.kmeans(x, self.n_clusters, seed, self.max_iter, self.tol, jobs, on_round)
+        return _Clustering(centroids, inertia, rounds)
+
+    def _add(self, x: NDArray[np.float32], ids: NDArray[np.int64] | None, jobs: int) -> None:
+        if self._core is not None:
+            self._fill(self._core, x, ids, jobs)
+        elif len(x) > 0:
+            trained = self._train(x, "KMeansIndex.add", jobs)
+            core = self._make_core(_core.ClusterKeys(trained.centroids), x.shape[1])
+            self._fill(core, x, ids, jobs)
+            self._keep(trained, core)
+
+    def _default_probes(self) -> int:
+        return 1
+
+    def _resolve_probes(self, probes: int | None, where: str) -> int:
+        return 1 if probes is None else as_integer(probes, where, "probes", low=1, high=self.n_clusters)
+
+    def _prepare(
+        self, Q: ArrayLike, rank: str | None, probes: int | None, where: str, jobs: int, name: str = "Q"
+    ) -> Queries:
+        if self._core is None:
+            raise NotFittedError(f"{where}: this KMeansIndex is not trained; call fit(X) or add(X) first")
+        return super()._prepare(Q, rank, probes, where, jobs, name)
+
+
+def _minibatch(x: NDArray[np.float32], n_clusters: int, seed: int, max_iter: int, jobs: int) -> _Clustering:
+    """Centroids by scikit-learn's mini-batch k-means, and their inertia over all rows."""
+    from sklearn.cluster import MiniBatchKMeans
+
+    model = MiniBatchKMeans(n_clusters=n_clusters, max_iter=max_iter, random_state=seed % 2**32, n_init="auto").fit(x)
+    centroids = np.ascontiguousarray(model.cluster_centers_, dtype=np.float32)
+    _, distances = _core.assign_clusters(x, centroids, jobs)
+    return _Clustering(centroids, float(distances.sum(dtype=np.float64)), int(model.n_iter_))

@@ -1,0 +1,130 @@
+"""Multi-table locality-sensitive hashing."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lshcore import _core
+from lshcore._validation import as_integer, as_numeric, check_choice, resolve_seed
+from lshcore.hashers.base import Hasher
+
+from .container import Index
+
+KEYS = ("blocks", "sample")
+
+
+class LSHIndex(Index):
+    """Rows filed in L tables, each under J of the bits of their code; candidates are the rows that share a bucket.
+
+    More tables find more, more bits a key cost less. [1]_
+
+    Parameters
+    ----------
+    hasher : Hasher
+        Fitted hasher. The index keeps a copy: fitting the hasher again does not touch it.
+    n_tables : int
+        L.
+    key_bits : int
+        J, from 1 to 256.
+    keys : {"blocks", "sample"} or array_like of int, (L, J), optional
+        Bits of the key of each table. "blocks": table t takes bits t*J to t*J + J - 1. "sample": each table its own J
+        bits, drawn uniformly. An array says them itself, and L and J with them. By default "blocks" where the code has
+        at least L*J bits, else "sample".
+    vectors : {None, "float32"}
+        Keep the vectors, for ranks "cosine" and "l2".
+    random_state : int, None, numpy.random.Generator or numpy.random.RandomState
+        Where "sample" comes from.
+
+    Attributes
+    ----------
+    positions : ndarray of int32, (L, J)
+        Bits of the key of each table.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the hasher is not a fitted one, or the keys do not fit its codes.
+
+    References
+    ----------
+    .. [1] A. Gionis, P. Indyk, R. Motwani, "Similarity search in high dimensions via hashing", VLDB 1999.
+    """
+
+    _keys_from = "codes"
+
+    def __init__(
+        self,
+        hasher: Hasher,
+        n_tables: int = 8,
+        key_bits: int = 12,
+        keys: str | ArrayLike | None = None,
+        vectors: str | None = None,
+        random_state: Any = 0,
+    ) -> None:
+        if hasher is None:
+            raise TypeError("LSHIndex: hasher must be a lshcore.hashers.Hasher, got None")
+        super().__init__(hasher, vectors)
+        self.positions = key_positions(self.n_bits, n_tables, key_bits, keys, random_state)
+        self.positions.flags.writeable = False
+        self._core = self._make_core(self._make_partitioner(), hasher.n_features_in_)
+
+    def _make_partitioner(self) -> _core.BitKeys:
+        return _core.BitKeys(self.positions, self.n_bits)
+
+    @property
+    def key_bits(self) -> int:
+        """Bits of a key, J."""
+        return int(self.positions.shape[1])
+
+    def _describe(self) -> list[str]:
+        return [f"{self.n_tables} tables x {self.key_bits} bits"]
+
+
+def key_positions(
+    n_bits: int, n_tables: Any, key_bits: Any, keys: str | ArrayLike | None, random_state: Any
+) -> NDArray[np.int32]:
+    """Bits (L, J) that make the key of each table; the rules are those of `LSHIndex`."""
+    where = "LSHIndex"
+    if keys is not None and not isinstance(keys, str):
+        return _given_positions(n_bits, keys, where)
+    tables = as_integer(n_tables, where, "n_tables", low=1)
+    bits = as_integer(key_bits, where, "key_bits", low=1, high=_core.MAX_KEY_BITS)
+    if bits > n_bits:
+        raise ValueError(f"{where}: key_bits must be at most the {n_bits} bits of the hasher's codes, got {bits}")
+    if keys is None:
+        keys = "blocks" if n_bits >= tables * bits else "sample"
+    if check_choice(keys, where, "keys", KEYS) == "sample":
+        return _sample_positions(n_bits, tables, bits, resolve_seed(random_state, where))
+    if n_bits < tables * bits:
+        raise ValueError(
+            f'{where}: keys="blocks" needs codes of at least n_tables * key_bits = {tables * bits} bits, got {n_bits}; '
+            f'take a hasher with n_bits={tables * bits}, fewer tables, or keys="sample"'
+        )
+    return np.arange(tables * bits, dtype=np.int32).reshape(tables, bits)
+
+
+def _sample_positions(n_bits: int, n_tables: int, key_bits: int, seed: int) -> NDArray[np.int32]:
+    # The first J of a random order, by sorting uniform numbers: that stream outlives the one behind `choice`.
+    order = np.random.default_rng(seed).random((n_tables, n_bits)).argsort(axis=1, kind="stable")
+    return np.sort(order[:, :key_bits], axis=1).astype(np.int32)
+
+
+def _given_positions(n_bits: int, keys: ArrayLike, where: str) -> NDArray[np.int32]:
+    array = as_numeric(keys, where, "keys")
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{where}: keys must be integers, got dtype {array.dtype}")
+    if array.ndim != 2 or array.size == 0 or array.shape[1] > _core.MAX_KEY_BITS:
+        raise ValueError(
+            f"{where}: keys must have shape (tables, bits) with 1 to {_core.MAX_KEY_BITS} bits, got {array.shape}"
+        )
+    if array.min() < 0 or array.max() >= n_bits:
+        raise ValueError(
+            f"{where}: keys must be between 0 and {n_bits - 1}, got values from {array.min()} to {array.max()}"
+        )
+    positions = array.astype(np.int32)
+    ordered = np.sort(positions, axis=1)
+    twice = (ordered[:, 1:] == ordered[:, :-1]).any(axis=1)
+    if twice.any():
+        raise ValueError(f"{where}: keys must name each bit once a table, got a bit twice in table {twice.argmax()}")
+    return positions

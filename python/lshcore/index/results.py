@@ -1,0 +1,61 @@
+"""What indexes answer with."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lshcore._validation import as_integer
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """Answer to m queries.
+
+    Attributes
+    ----------
+    distances : ndarray, (m, k)
+        Ascending. uint16 bits for rank "hamming" (65535 where there is no hit), else float32: ``1 - cos`` for "cosine",
+        the squared distance for "l2" (inf where there is no hit).
+    ids : ndarray of int64, (m, k)
+        By (distance, id); -1 where there are fewer than k candidates.
+    n_candidates : ndarray of int64, (m,)
+        Rows that were ranked, each counted once.
+    timings : dict of str to ndarray of float64, (m,)
+        Seconds a query in the stages "encode" (of the batch, spread evenly), "probe", "union", "rerank", and "total".
+    """
+
+    distances: NDArray[Any]
+    ids: NDArray[np.int64]
+    n_candidates: NDArray[np.int64]
+    timings: dict[str, NDArray[np.float64]]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Candidate lists of m queries: ``candidates[i]`` holds the ids of query i, ascending.
+
+    Attributes
+    ----------
+    offsets : ndarray of int64, (m + 1,)
+        The candidates of query i are ``ids[offsets[i]:offsets[i + 1]]``.
+    ids : ndarray of int64
+        Each row at most once a query.
+    """
+
+    offsets: NDArray[np.int64]
+    ids: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, query: int) -> NDArray[np.int64]:
+        number = as_integer(query, "Candidates", "query")
+        if not -len(self) <= number < len(self):
+            raise IndexError(f"Candidates: query must be below {len(self)}, got {number}")
+        number %= len(self)
+        return self.ids[self.offsets[number] : self.offsets[number + 1]]

@@ -1,0 +1,205 @@
+#include <doctest/doctest.h>
+#include <sys/mman.h>
+
+#include <cstdlib>
+#include <limits>
+#include <numeric>
+#include <string>
+
+#include "lshcore/kernels.h"
+#include "naive.h"
+
+using namespace lshcore;
+using naive::Fenced;
+
+namespace {
+
+std::vector<std::int64_t> from_to(std::int64_t first, std::int64_t last) {
+    std::vector<std::int64_t> values(static_cast<std::size_t>(last - first + 1));
+    std::iota(values.begin(), values.end(), first);
+    return values;
+}
+
+std::vector<std::int64_t> dims() {
+    auto all = from_to(1, 70);
+    all.push_back(784);
+    return all;
+}
+
+struct FloatKernel {
+    decltype(Kernels::dot_tile) tile;
+    decltype(Kernels::dot_gather) gather;
+    float (*oracle)(const float*, const float*, std::int64_t);
+};
+
+std::vector<FloatKernel> float_kernels() {
+    return {{kernels().dot_tile, kernels().dot_gather, naive::dot},
+            {kernels().l2_tile, kernels().l2_gather, naive::squared_l2}};
+}
+
+/// n rows in no order, some more than once, the first and the last of the base among them.
+Fenced<Row> some_rows(naive::Draw& draw, std::int64_t n, std::int64_t n_base) {
+    std::vector<Row> rows(static_cast<std::size_t>(n));
+    for (Row& row : rows) row = static_cast<Row>(draw.below(static_cast<std::uint64_t>(n_base)));
+    if (n >= 1) rows.back() = static_cast<Row>(n_base - 1);
+    if (n >= 2) rows.front() = rows.back();
+    if (n >= 3) rows[1] = 0;
+    return Fenced<Row>(rows);
+}
+
+const std::int64_t kBlockSizes[] = {0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11,
+                                    12, 13, 14, 15, 16, 17, 18, 19, 20, 63, 64, 65};
+
+}  // namespace
+
+TEST_CASE("kernels: the set in use is the one asked for, or the best") {
+    const auto sets = kernel_sets();
+    REQUIRE_FALSE(sets.empty());
+    CHECK(sets.back() == "scalar");
+    const char* forced = std::getenv("LSHCORE_KERNELS");
+    CHECK(kernels().name == (forced != nullptr && *forced != '\0' ? std::string(forced) : sets.front()));
+#if defined(__x86_64__)
+    const auto has = [&](const char* name) { return std::find(sets.begin(), sets.end(), name) != sets.end(); };
+    CHECK(has("avx2") == (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("popcnt")));
+    if (has("avx512")) CHECK(sets.front() == "avx512");
+#endif
+}
+
+TEST_CASE("kernels: float tiles are the plain loops, bit for bit") {
+    naive::Draw draw(1);
+    for (const FloatKernel& kernel : float_kernels())
+        for (const std::int64_t d : dims())
+            for (const std::int64_t na : from_to(0, 9)) {
+                const Fenced<float> a(draw.reals(na * d));
+                for (const std::int64_t nb : from_to(0, 9)) {
+                    CAPTURE(d);
+                    CAPTURE(na);
+                    CAPTURE(nb);
+                    const Fenced<float> b(draw.reals(nb * d));
+                    const std::int64_t stride = nb + 3;
+                    const std::int64_t size = na == 0 ? 0 : (na - 1) * stride + nb;
+                    Fenced<float> out(size);
+                    out.fill(-77.0f);
+                    auto expected = out.copy();  // what lies between the rows stays
+                    for (std::int64_t i = 0; i < na; ++i)
+                        for (std::int64_t j = 0; j < nb; ++j)
+                            expected[static_cast<std::size_t>(i * stride + j)] =
+                                kernel.oracle(a.data() + i * d, b.data() + j * d, d);
+                    kernel.tile(a.data(), na, b.data(), nb, d, out.data(), stride);
+                    CHECK(naive::same_bits(out.copy(), expected));
+                }
+            }
+}
+
+TEST_CASE("kernels: float gathers are the plain loops, bit for bit") {
+    naive::Draw draw(2);
+    constexpr std::int64_t kBase = 23;
+    for (const FloatKernel& kernel : float_kernels())
+        for (const std::int64_t d : dims()) {
+            const Fenced<float> a(draw.reals(d)), base(draw.reals(kBase * d));
+            for (const std::int64_t n : kBlockSizes) {
+                CAPTURE(d);
+                CAPTURE(n);
+                const auto rows = some_rows(draw, n, kBase);
+                Fenced<float> out(n);
+                std::vector<float> expected;
+                for (std::int64_t i = 0; i < n; ++i)
+                    expected.push_back(kernel.oracle(a.data(), base.data() + std::int64_t{rows.data()[i]} * d, d));
+                kernel.gather(a.data(), base.data(), rows.data(), n, d, out.data());
+                CHECK(naive::same_bits(out.copy(), expected));
+            }
+        }
+}
+
+TEST_CASE("kernels: Hamming blocks and gathers count bits at every width") {
+    naive::Draw draw(3);
+    constexpr std::int64_t kBase = 65;
+    auto widths = from_to(1, 520);
+    widths.insert(widths.end(), {576, 640, 1000, 1024, 1025, 2048, 4095, 4096});
+    for (const auto n_bits : widths) {
+        const int words = words_for(static_cast<int>(n_bits));
+        const Fenced<Word> query(draw.codes(1, static_cast<int>(n_bits)));
+        auto codes = draw.codes(kBase, static_cast<int>(n_bits));
+        for (int w = 0; w < words; ++w) codes[static_cast<std::size_t>(w)] = ~query.data()[w];  // the largest distance
+        const Fenced<Word> base(codes);
+        for (const std::int64_t n : kBlockSizes) {
+            CAPTURE(n_bits);
+            CAPTURE(n);
+            const Fenced<Word> block(std::vector<Word>(codes.begin(), codes.begin() + n * words));
+            const auto rows = some_rows(draw, n, kBase);
+            Fenced<std::uint16_t> blocked(n), gathered(n);
+            std::vector<std::uint16_t> of_block, of_rows;
+            for (std::int64_t i = 0; i < n; ++i) {
+                of_block.push_back(naive::hamming(query.data(), block.data() + i * words, words));
+                of_rows.push_back(
+                    naive::hamming(query.data(), base.data() + std::int64_t{rows.data()[i]} * words, words));
+            }
+            kernels().hamming_block(query.data(), block.data(), n, words, blocked.data());
+            kernels().hamming_gather(query.data(), base.data(), rows.data(), n, words, gathered.data());
+            CHECK(blocked.copy() == of_block);
+            CHECK(gathered.copy() == of_rows);
+        }
+    }
+}
+
+TEST_CASE("kernels: row numbers from 2^31 on are not negative") {
+    constexpr std::int64_t kFirst = (std::int64_t{1} << 31) - 4, kRows = 20;
+    constexpr std::size_t kBytes = (kFirst + kRows) * 2 * sizeof(Word);
+    void* at = mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (at == MAP_FAILED) {
+        MESSAGE("not tested: this machine does not lend 34 GB of addresses");
+        return;
+    }
+    naive::Draw draw(4);
+    std::vector<Row> rows(kRows);
+    std::iota(rows.begin(), rows.end(), static_cast<Row>(kFirst));
+    draw.shuffle(rows);
+    for (const int words : {1, 2}) {  // the pages that are touched, and only those, come to be
+        const auto codes = draw.codes(kRows, 64 * words), query = draw.codes(1, 64 * words);
+        std::memcpy(static_cast<Word*>(at) + kFirst * words, codes.data(), codes.size() * sizeof(Word));
+        std::vector<std::uint16_t> out(kRows), expected;
+        for (const Row row : rows)
+            expected.push_back(naive::hamming(query.data(), codes.data() + (row - kFirst) * words, words));
+        kernels().hamming_gather(query.data(), static_cast<Word*>(at), rows.data(), kRows, words, out.data());
+        CHECK(out == expected);
+    }
+    for (const FloatKernel& kernel : float_kernels()) {
+        constexpr std::int64_t kDim = 3;
+        const auto values = draw.reals(kRows * kDim), query = draw.reals(kDim);
+        std::memcpy(static_cast<float*>(at) + kFirst * kDim, values.data(), values.size() * sizeof(float));
+        std::vector<float> out(kRows), expected;
+        for (const Row row : rows)
+            expected.push_back(kernel.oracle(query.data(), values.data() + (row - kFirst) * kDim, kDim));
+        kernel.gather(query.data(), static_cast<float*>(at), rows.data(), kRows, kDim, out.data());
+        CHECK(naive::same_bits(out, expected));
+    }
+    munmap(at, kBytes);
+}
+
+TEST_CASE("kernels: signs pack to a bit each; zeros of both signs are positive, NaN is not, padding is zero") {
+    using Limits = std::numeric_limits<float>;
+    const float odd[] = {0.0f,
+                         -0.0f,
+                         Limits::denorm_min(),
+                         -Limits::denorm_min(),
+                         Limits::quiet_NaN(),
+                         -Limits::quiet_NaN(),
+                         Limits::infinity(),
+                         -Limits::infinity()};
+    naive::Draw draw(5);
+    auto widths = from_to(1, 200);
+    widths.insert(widths.end(), {784, 4095, 4096});
+    for (const auto n_bits : widths) {
+        CAPTURE(n_bits);
+        auto margins = draw.reals(n_bits);
+        for (float& margin : margins)
+            if (draw.below(4) == 0) margin = odd[draw.below(std::size(odd))];
+        const Fenced<float> in(margins);
+        Fenced<Word> out(words_for(static_cast<int>(n_bits)));
+        out.fill(~Word{0});
+        std::vector<Word> expected(out.copy().size(), 0);
+        for (std::size_t j = 0; j < margins.size(); ++j) expected[j / 64] |= Word{margins[j] >= 0} << (j % 64);
+        kernels().pack_signs(in.data(), n_bits, out.data());
+        CHECK(out.copy() == expected);
+    }
+}

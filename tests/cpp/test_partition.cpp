@@ -1,0 +1,188 @@
+#include <doctest/doctest.h>
+
+#include <numeric>
+#include <set>
+#include <stdexcept>
+
+#include "lshcore/partition.h"
+#include "lshcore/table.h"
+#include "naive.h"
+
+using namespace lshcore;
+using naive::view;
+
+namespace {
+
+/// Positions of every kind: anywhere with repeats, a run, a run backwards, distinct ones shuffled.
+std::vector<std::vector<std::int32_t>> position_kinds(naive::Draw& draw, int key_bits, int n_bits) {
+    const auto size = static_cast<std::size_t>(key_bits);
+    std::vector<std::int32_t> anywhere(size), run(size), shuffled(static_cast<std::size_t>(n_bits));
+    for (auto& p : anywhere) p = static_cast<std::int32_t>(draw.below(static_cast<std::uint64_t>(n_bits)));
+    std::iota(run.begin(), run.end(),
+              static_cast<std::int32_t>(draw.below(static_cast<std::uint64_t>(n_bits - key_bits + 1))));
+    std::iota(shuffled.begin(), shuffled.end(), 0);
+    draw.shuffle(shuffled);
+    shuffled.resize(size);
+    return {anywhere, run, {run.rbegin(), run.rend()}, shuffled};
+}
+
+/// The order of the full keys, from the last bit down.
+int compare_bits(const std::int32_t* positions, int key_bits, const Word* a, const Word* b) {
+    for (int j = key_bits - 1; j >= 0; --j)
+        if (naive::bit(a, positions[j]) != naive::bit(b, positions[j])) return naive::bit(a, positions[j]) ? 1 : -1;
+    return 0;
+}
+
+int sign(int x) { return (x > 0) - (x < 0); }
+
+}  // namespace
+
+TEST_CASE("partition: BitKeys take the bits at their positions, first position first") {
+    naive::Draw draw(1);
+    constexpr std::int64_t kRows = 40;
+    for (const int key_bits : {1, 7, 63, 64, 65, 128, 200, 256})
+        for (const int n_bits : {64, 65, 256, 317, 4096}) {
+            if (key_bits > n_bits) continue;
+            const int words = words_for(n_bits);
+            auto kinds = position_kinds(draw, key_bits, n_bits);
+            std::vector<std::int32_t> all;
+            for (const auto& positions : kinds) all.insert(all.end(), positions.begin(), positions.end());
+            const auto n_tables = static_cast<int>(kinds.size());
+            const BitKeys keys(all, n_tables, key_bits, n_bits);
+            CHECK(keys.wide() == (key_bits > 64));
+            CHECK(keys.positions() == all);
+            for (int t = 0; t < n_tables; ++t) {
+                CAPTURE(key_bits);
+                CAPTURE(n_bits);
+                CAPTURE(t);
+                const std::int32_t* at = all.data() + t * key_bits;
+                auto codes = draw.codes(kRows, n_bits);
+                // Row 1 has row 0's key: all that is not in the key is turned over. Row 2 differs in one bit of it.
+                const std::set<std::int32_t> used(at, at + key_bits);
+                for (int j = 0; j < n_bits; ++j) {
+                    const bool bit = naive::bit(codes.data(), j);
+                    const auto set_bit = [&](std::int64_t row, bool value) {
+                        Word& word = codes[static_cast<std::size_t>(row * words + j / 64)];
+                        word = (word & ~(Word{1} << (j % 64))) | (Word{value} << (j % 64));
+                    };
+                    set_bit(1, used.contains(j) ? bit : !bit);
+                    set_bit(2, j == at[key_bits - 1] ? !bit : bit);
+                }
+                CHECK(keys.key(t, codes.data()) == keys.key(t, codes.data() + words));
+                CHECK(keys.key(t, codes.data()) != keys.key(t, codes.data() + 2 * words));
+                for (std::int64_t i = 0; i < kRows; ++i) {
+                    const Word* code = codes.data() + i * words;
+                    if (key_bits <= 64) {
+                        Word expected = 0;
+                        for (int j = 0; j < key_bits; ++j) expected |= Word{naive::bit(code, at[j])} << j;
+                        CHECK(keys.key(t, code) == expected);
+                    }
+                    for (std::int64_t other = 0; other < 4; ++other) {
+                        const Word* with = codes.data() + other * words;
+                        const int order = compare_bits(at, key_bits, code, with);
+                        CHECK(sign(keys.compare(t, code, with)) == order);
+                        if (key_bits > 64) CHECK((keys.key(t, code) == keys.key(t, with)) == (order == 0));
+                    }
+                }
+            }
+        }
+}
+
+TEST_CASE("partition: different wide keys under one fingerprint are told apart by compare, and by a table") {
+    naive::Draw draw(4);
+    for (const int key_bits : {65, 70, 128, 200, 256}) {
+        CAPTURE(key_bits);
+        const int words = words_for(key_bits);
+        constexpr std::int64_t kKinds = 2, kRows = 9;  // 65 bits leave one bit to count with
+        const auto kinds = naive::codes_of_one_fingerprint(draw, kKinds, key_bits);
+        std::vector<std::int32_t> positions(static_cast<std::size_t>(key_bits));
+        std::iota(positions.begin(), positions.end(), 0);
+        const BitKeys keys(positions, 1, key_bits, key_bits);
+        REQUIRE(keys.key(0, kinds.data()) == keys.key(0, kinds.data() + words));
+        CHECK(keys.compare(0, kinds.data(), kinds.data() + words) < 0);
+        CHECK(keys.compare(0, kinds.data() + words, kinds.data()) > 0);
+
+        const auto code = [&](Row row) { return kinds.data() + row % kKinds * words; };
+        const Table table(std::vector<Word>(kRows, keys.key(0, kinds.data())), 0,
+                          [&](Row a, Row b) { return keys.compare(0, code(a), code(b)); });
+        CHECK(table.bucket_sizes() == std::vector<std::int64_t>{5, 4});
+        for (const Row kind : {0u, 1u}) {
+            const auto bucket = table.bucket(keys.key(0, code(kind)),
+                                             [&](Row row) { return keys.compare(0, code(kind), code(row)) == 0; });
+            CHECK(bucket.size() == (kind == 0 ? 5 : 4));
+            for (const Row row : bucket) CHECK(row % kKinds == kind);
+        }
+    }
+}
+
+TEST_CASE("partition: BitKeys refuse what they cannot read") {
+    const auto make = [](std::vector<std::int32_t> positions, int n_tables, int key_bits, int n_bits) {
+        return BitKeys(std::move(positions), n_tables, key_bits, n_bits);
+    };
+    CHECK_NOTHROW(make({63, 0}, 1, 2, 64));
+    CHECK_THROWS_AS(make({63, 64}, 1, 2, 64), std::invalid_argument);
+    CHECK_THROWS_AS(make({8, 9, 10}, 1, 3, 10), std::invalid_argument);  // the end of a run
+    CHECK_THROWS_AS(make({-1, 0}, 1, 2, 64), std::invalid_argument);
+    CHECK_THROWS_AS(make({0, 1, -5, 3}, 2, 2, 64), std::invalid_argument);
+    CHECK_THROWS_AS(make({0, 1, 2}, 1, 2, 64), std::invalid_argument);
+    CHECK_THROWS_AS(make({}, 0, 2, 64), std::invalid_argument);
+    CHECK_THROWS_AS(make({}, 1, 0, 64), std::invalid_argument);
+    CHECK_THROWS_AS(make(std::vector<std::int32_t>(257, 0), 1, 257, 64), std::invalid_argument);
+    CHECK_THROWS_AS(make({0}, 1, 1, 0), std::invalid_argument);
+    CHECK_THROWS_AS(make({0}, 1, 1, 4097), std::invalid_argument);
+}
+
+TEST_CASE("partition: ClusterKeys give the nearest clusters in order, the lower number among equals") {
+    naive::Draw draw(2);
+    for (const std::int64_t k : {1, 2, 15, 16, 17, 31, 33, 64, 65, 130})
+        for (const std::int64_t d : {1, 2, 16, 20})
+            for (const bool ties : {false, true}) {
+                CAPTURE(k);
+                CAPTURE(d);
+                CAPTURE(ties);
+                constexpr std::int64_t kRows = 130;
+                const auto centroids = ties ? draw.steps(k * d, 1) : draw.reals(k * d);
+                const auto x = ties ? draw.steps(kRows * d, 2) : draw.reals(kRows * d);
+                const ClusterKeys clusters(centroids, k, d);
+                for (const std::int64_t probes : {std::int64_t{1}, std::min<std::int64_t>(2, k), k})
+                    for (const std::int64_t n : {std::int64_t{0}, std::int64_t{1}, std::int64_t{64}, kRows}) {
+                        CAPTURE(probes);
+                        std::vector<std::int32_t> keys(static_cast<std::size_t>(n * probes)), expected;
+                        clusters.nearest({x.data(), n, d}, probes, keys.data());
+                        for (std::int64_t i = 0; i < n; ++i) {
+                            const auto order = naive::nearest_clusters(x.data() + i * d, view(centroids, k));
+                            expected.insert(expected.end(), order.begin(), order.begin() + probes);
+                        }
+                        CHECK(keys == expected);
+                    }
+            }
+}
+
+TEST_CASE("partition: the nearest cluster is nearest by the distance itself") {
+    naive::Draw draw(3);
+    constexpr std::int64_t kRows = 500, kClusters = 40, kDim = 30;
+    const auto centroids = draw.reals(kClusters * kDim), x = draw.reals(kRows * kDim);
+    std::vector<std::int32_t> keys(kRows);
+    ClusterKeys(centroids, kClusters, kDim).nearest(view(x, kRows), 1, keys.data());
+    for (std::int64_t i = 0; i < kRows; ++i) {
+        std::vector<double> distances(kClusters, 0.0);
+        for (std::size_t c = 0; c < kClusters; ++c)
+            for (std::size_t j = 0; j < kDim; ++j)
+                distances[c] +=
+                    std::pow(double{x[static_cast<std::size_t>(i * kDim) + j]} - centroids[c * kDim + j], 2);
+        const double least = *std::min_element(distances.begin(), distances.end());
+        CHECK(distances[static_cast<std::size_t>(keys[static_cast<std::size_t>(i)])] <= least * (1 + 1e-5));
+    }
+}
+
+TEST_CASE("partition: ClusterKeys need centroids of the shape they are said to have") {
+    CHECK_THROWS_AS(ClusterKeys({}, 0, 2), std::invalid_argument);
+    CHECK_THROWS_AS(ClusterKeys({}, 1, 0), std::invalid_argument);
+    CHECK_THROWS_AS(ClusterKeys({1, 2, 3}, 2, 2), std::invalid_argument);
+}
+
+TEST_CASE("partition: the number of tables") {
+    CHECK(n_tables(OneBucket{}) == 0);
+    CHECK(n_tables(BitKeys({0, 1, 2}, 3, 1, 8)) == 3);
+    CHECK(n_tables(ClusterKeys({1, 2}, 2, 1)) == 1);
+}

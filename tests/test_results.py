@@ -1,0 +1,202 @@
+"""Result files and tables: whole or not at all, complete, and readable on a terminal and in a pipe."""
+
+import csv
+import io
+import json
+import os
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from lshcore.data import Dataset, Source
+from lshcore.evaluation import results, tables
+from lshcore.evaluation.configurations import Configuration, preprocessing
+from lshcore.evaluation.protocols import draw
+from lshcore.evaluation.runner import STAGES, Result
+
+PARAMETERS = (
+    ("exhaustive", {"rank": "cosine"}),
+    ("k-means", {"clusters": 1000, "probes": 1, "max_iter": 25, "rank": "cosine"}),
+    ("random-hyperplanes", {"tables": 12, "key_bits": 16, "bits": 192, "rank": "cosine"}),
+    ("random-hyperplanes", {"bits": 64, "rank": "hamming"}),
+)
+
+
+def made_dataset():
+    labels = np.arange(100) % 4
+    return Dataset("made", "made up", np.zeros((100, 3), np.uint8), labels, Source("here", {"a": "f00", "b": "ba"}))
+
+
+def made_result(number, method, parameters, pca=None, sampled=False):
+    metrics = {"n_queries": 20, "queries_without_relevant": 0, "map": 0.5, "map_retrieved": 0.75, "recall": 0.25}
+    metrics |= {"coverage": 1.0, "candidates_mean": 40.0, "candidates_median": 41.0, "candidates_p95": 60.0}
+    metrics |= {"candidates_share": 0.5}
+    for k in (10, 50):
+        metrics |= {f"p@{k}": 0.125, f"p@{k}_returned": 0.25, f"map@{k}": 0.3, f"map_retrieved@{k}": 0.4}
+    metrics["pr_curve"] = {"rank": [1, 2, 3], "precision": [1.0, 0.5, 0.5], "recall": [0.1, 0.2, 0.3]}
+    if parameters.get("rank") == "hamming":
+        metrics["radius_curve"] = {"radius": [0, 1], "precision": [1.0, np.nan], "recall": [0.0, 0.5]}
+        metrics["p@r<=2"] = np.float64(0.75)
+    return Result(
+        configuration=Configuration(method, parameters, preprocessing(pca)),
+        n_queries=20,
+        sampled=sampled,
+        metrics=metrics,
+        times_ms={stage: {"mean": 1.0 + number, "p50": 1.0, "p95": 2.0} for stage in STAGES},
+        batch_seconds=0.5,
+        speed_up=1.0 if number == 0 else 3.0 - number,
+        seconds={"preprocess": 0.1, "train": 0.2, "build": 0.3},
+        nbytes={"codes": 0, "vectors": 960, "ids": 640, "tables": 0},
+        n_items=80,
+    )
+
+
+@pytest.fixture
+def report():
+    rows = [made_result(i, method, parameters) for i, (method, parameters) in enumerate(PARAMETERS)]
+    made = made_dataset()
+    return results.report(made, draw(made), rows, k=(10, 50), n_jobs=2, notes=["one was left out"])
+
+
+class TestReport:
+    def test_says_everything_that_a_result_file_must(self, report):
+        assert report["schema"] == "lshcore.results"
+        assert report["schema_version"] == 1
+        assert report["dataset"]["name"] == "made"
+        assert report["features"]["where"] == "here"
+        assert len(report["features"]["checksum"]) == 64
+        assert {"backbone", "weights", "transform"} <= set(report["features"])
+        assert report["protocol"]["split_hash"] == draw(made_dataset()).digest
+        assert report["protocol"]["train_in_gallery"] is True
+        assert (report["protocol"]["queries"], report["protocol"]["gallery"]) == (20, 80)
+        assert report["seed"] == 0
+        assert report["environment"]["threads"] == 2
+        assert {"lshcore", "python", "numpy", "scipy", "scikit-learn"} == set(report["environment"]["versions"])
+        assert report["environment"]["cpu"]
+        assert report["environment"]["kernel_set"]
+        row = report["results"][2]
+        assert (row["method"], row["parameters"]["key_bits"]) == ("random-hyperplanes", 16)
+        assert row["times_ms"]["rerank"]["p95"] == 2.0
+        assert row["queries_per_second"] == 40.0
+        assert row["bytes_per_item"] == 20.0
+        assert {"preprocess", "train", "build"} == set(row["seconds"])
+        assert row["curves"]["pr_curve"]["rank"] == [1, 2, 3]
+
+    def test_is_plain_data(self, report):
+        assert json.loads(results.to_json(report)) == report
+
+    def test_what_json_cannot_say_is_null(self, report):
+        assert report["results"][3]["curves"]["radius_curve"]["precision"] == [1.0, None]
+
+    def test_lists_of_numbers_stay_on_one_line(self, report):
+        assert '"precision": [1.0, null]' in results.to_json(report)
+
+    def test_strings_are_left_alone(self):
+        text = "[\n 1,  2 ] \\ [\t]"
+        assert json.loads(results.to_json({"a": text, "b": [1, 2], "c": [], "d": [text]})) == {
+            "a": text,
+            "b": [1, 2],
+            "c": [],
+            "d": [text],
+        }
+
+
+class TestCsv:
+    def test_one_row_a_configuration(self, report):
+        rows = list(csv.DictReader(io.StringIO(results.to_csv(report))))
+        assert [row["method"] for row in rows] == [method for method, _ in PARAMETERS]
+        row = rows[2]
+        assert (row["parameters.tables"], row["metrics.p@10"], row["times_ms.total.mean"]) == ("12", "0.125", "3.0")
+        assert (row["dataset.name"], row["environment.versions.numpy"]) == ("made", np.__version__)
+        assert (row["protocol.split_hash"], row["seed"], row["k"]) == (draw(made_dataset()).digest, "0", "10 50")
+        assert rows[0]["parameters.tables"] == ""
+        assert not any("curve" in name or None in row for row in rows for name in row)
+
+    def test_columns_are_grouped(self, report):
+        names = results.to_csv(report).splitlines()[0].split(",")
+        assert names[:2] == ["method", "label"]
+        kinds = [name.split(".")[0] for name in names]
+        for kind in ("parameters", "metrics", "times_ms", "environment"):
+            places = [i for i, each in enumerate(kinds) if each == kind]
+            assert places == list(range(places[0], places[-1] + 1))
+
+
+class TestWrite:
+    def test_both_files_and_nothing_else(self, report, tmp_path):
+        paths = results.write(report, tmp_path / "new" / "folder")
+        assert sorted(os.listdir(tmp_path / "new" / "folder")) == ["results.csv", "results.json"]
+        assert json.loads(paths[0].read_text()) == report
+        assert paths[1].read_text() == results.to_csv(report)
+
+    def test_old_files_are_replaced(self, report, tmp_path):
+        (tmp_path / "results.json").write_text("old")
+        results.write(report, tmp_path)
+        assert json.loads((tmp_path / "results.json").read_text()) == report
+
+    def test_failure_leaves_the_old_file(self, report, tmp_path):
+        (tmp_path / "results.json").mkdir()
+        (tmp_path / "results.csv").write_text("old")
+        with pytest.raises(OSError, match=r"results\.json"):
+            results.write(report, tmp_path)
+        assert sorted(os.listdir(tmp_path)) == ["results.csv", "results.json"]
+        assert (tmp_path / "results.csv").read_text() == "old"
+
+    def test_folder_that_is_a_file(self, report, tmp_path):
+        (tmp_path / "out").write_text("")
+        with pytest.raises(OSError, match="out"):
+            results.write(report, tmp_path / "out")
+
+
+def rendered(report, width):
+    console = Console(width=width, file=io.StringIO(), force_terminal=True, color_system=None)
+    tables.show(report, console)
+    return console.file.getvalue()
+
+
+class TestTables:
+    def test_plain_has_no_box_and_no_space_in_a_cell(self, report):
+        text = tables.plain(report)
+        assert text.isascii()
+        assert "\x1b" not in text
+        lines = [line for line in text.splitlines() if not line.startswith("#")]
+        assert len(lines) == 1 + len(PARAMETERS)
+        names = lines[0].split()
+        rows = [dict(zip(names, line.split(), strict=True)) for line in lines[1:]]
+        assert rows[2]["parameters"] == "tables=12,key_bits=16,bits=192,rank=cosine"
+        assert (rows[2]["p@10"], rows[2]["map_retrieved"], rows[2]["total_ms"]) == ("0.1250", "0.7500", "3.0000")
+        assert len({len(line) for line in lines}) == 1
+
+    def test_fits_120_columns_in_one_table(self, report):
+        text = rendered(report, 120)
+        assert max(len(line.rstrip()) for line in text.splitlines()) <= 120
+        assert text.count("exhaustive\n") + text.count("exhaustive ") >= 1
+        heads = ("p@10", "p@50", "map", "recall", "coverage", "candidates", "encode", "probe", "union", "re-rank")
+        assert any(all(head in line for head in heads) for line in text.splitlines())
+        assert "…" not in text
+
+    def test_narrow_terminal_gets_two_tables(self, report):
+        text = rendered(report, 80)
+        table = [line for line in text.splitlines() if line.startswith("  ") and "bit" in line]
+        assert len(table) == 4
+        assert max(map(len, table)) <= 80
+        assert "…" not in text
+
+    def test_what_is_slower_than_the_baseline_says_so(self, report):
+        for text in (tables.plain(report), rendered(report, 200)):
+            assert "slower than looking at everything (speed-up below 1): random-hyperplanes 64-bit codes" in text
+
+    def test_sampled_queries_are_said(self):
+        made = made_dataset()
+        rows = [made_result(0, *PARAMETERS[0], sampled=True)]
+        report = results.report(made, draw(made), rows, k=(10, 50))
+        for text in (tables.plain(report), rendered(report, 200)):
+            assert "* on 20 of the 20 queries, drawn by seed" in text
+        assert "cosine *" in rendered(report, 200)
+
+    def test_pca_is_shown(self):
+        made = made_dataset()
+        rows = [made_result(0, *PARAMETERS[0], pca=pca) for pca in (None, 16)]
+        report = results.report(made, draw(made), rows, k=(10, 50))
+        assert "exhaustive, PCA 16" in rendered(report, 200)
+        assert "rank=cosine,pca=16" in tables.plain(report)

@@ -1,0 +1,255 @@
+"""The runner: grids as asked for, figures that a plain NumPy search gives too, and nothing learnt from queries."""
+
+import numpy as np
+import pytest
+
+from lshcore.data import Dataset, Source, load
+from lshcore.evaluation import runner
+from lshcore.evaluation.configurations import Configuration, Options, preprocessing
+from lshcore.evaluation.methods import METHODS, configure
+from lshcore.evaluation.prepare import prepare
+from lshcore.evaluation.protocols import draw
+from lshcore.evaluation.runner import STAGES, run
+
+EVERYTHING = Options(tables=(3, 6), key_bits=(6, 9), clusters=(4, 16), probes=(1, 3), bits=(32,))
+
+
+def blobs(n=300, d=12, classes=4, seed=0):
+    random = np.random.RandomState(seed)
+    labels = np.arange(n) % classes
+    centres = random.normal(size=(classes, d))
+    features = (centres[labels] + 0.7 * random.normal(size=(n, d)) + 3).astype(np.float32)
+    return Dataset("blobs", "", features, labels, Source("made"))
+
+
+@pytest.fixture(scope="module")
+def made():
+    return blobs()
+
+
+@pytest.fixture(scope="module")
+def split(made):
+    return draw(made, seed=1)
+
+
+def evaluate(made, split, options, **more):
+    configurations, _ = configure(options, len(split.gallery), len(split.train))
+    return run(made, split, configurations, k=options.k, **more)
+
+
+@pytest.fixture(scope="module")
+def results(made, split):
+    return evaluate(made, split, EVERYTHING)
+
+
+class TestOptions:
+    @pytest.mark.parametrize(
+        ("given", "message"),
+        [
+            ({"bits": ()}, "bits must have at least one value, got none"),
+            ({"bits": (4097,)}, "bits must be from 1 to 4096, got 4097"),
+            ({"key_bits": (8, 257)}, "key-bits must be from 1 to 256, got 257"),
+            ({"tables": (0,)}, "tables must be at least 1, got 0"),
+            ({"clusters": (-1,)}, "clusters must be at least 1, got -1"),
+            ({"probes": (1.5,)}, r"probes must be at least 1, got 1\.5"),
+            ({"k": (0,)}, "k must be at least 1, got 0"),
+            ({"rank": ("dot",)}, "rank must be one of cosine, l2, hamming, got dot"),
+            ({"pca": (0,)}, "pca must be none, a number of dimensions, or a share between 0 and 1, got 0"),
+            ({"pca": (1.5,)}, r"got 1\.5"),
+        ],
+    )
+    def test_out_of_range_names_the_option(self, given, message):
+        with pytest.raises(ValueError, match=message):
+            Options(**given)
+
+
+class TestGrid:
+    def test_default_is_every_method_the_baseline_first(self):
+        configurations, notes = configure(Options(), 60_000, 60_000)
+        assert notes == []
+        assert [each.method for each in configurations] == ["exhaustive"] + ["k-means"] * 3 + [
+            "random-hyperplanes"
+        ] * 10
+        assert configurations[1].parameters == {"clusters": 10, "probes": 1, "max_iter": 25, "rank": "cosine"}
+        pairs = [(row.parameters["tables"], row.parameters["key_bits"]) for row in configurations[4:-1]]
+        assert pairs == [(tables, bits) for tables in (3, 6, 12) for bits in (8, 12, 16)]
+        assert configurations[-1].parameters == {"bits": 64, "rank": "hamming"}
+        assert all(each.preprocess == preprocessing(None) for each in configurations)
+
+    def test_what_makes_no_sense_is_left_out_with_a_note(self):
+        options = Options(clusters=(10, 100), probes=(1, 20), tables=(20,), key_bits=(250,))
+        configurations, notes = configure(options, 200, 200)
+        assert [each.parameters for each in configurations if each.method == "k-means"] == [
+            {"clusters": 10, "probes": 1, "max_iter": 25, "rank": "cosine"}
+        ]
+        assert len(notes) == 3
+        assert "10 clusters and 20 probes" in notes[0]
+        assert "100 clusters is left out: it needs 4 items a cluster, and the gallery has 200" in notes[1]
+        assert "5000 bits, and a code has at most 4096" in notes[2]
+
+    def test_more_clusters_than_there_is_to_train_on(self):
+        assert len(configure(Options(method=("k-means",), clusters=(10,)), 1000, 9)[0]) == 1
+
+    def test_baseline_is_always_there_once(self):
+        for method in ((), ("k-means",), ("k-means", "exhaustive")):
+            configurations, _ = configure(Options(method=method), 10_000, 10_000)
+            assert [each.method for each in configurations].index("exhaustive") == 0
+            assert sum(each.method == "exhaustive" for each in configurations) == 1
+
+    def test_each_pca_has_its_baseline(self):
+        configurations, _ = configure(Options(method=("k-means",), clusters=(10,), pca=(None, 5, 0.9)), 1000, 1000)
+        assert [each.method for each in configurations] == ["exhaustive", "k-means"] * 3
+        assert [each.preprocess["pca"] for each in configurations] == [None, None, 5, 5, 0.9, 0.9]
+
+    def test_ranks_span_the_grid_too(self):
+        options = Options(clusters=(10,), tables=(3,), key_bits=(8,), bits=(32, 64), rank=("l2", "hamming"))
+        rows = [each.parameters for each in configure(options, 1000, 1000)[0]]
+        assert [(row.get("clusters"), row["rank"], row.get("bits")) for row in rows[1:]] == [
+            (10, "l2", None),
+            (10, "hamming", 32),
+            (10, "hamming", 64),
+            (None, "l2", 24),
+            (None, "hamming", 24),
+            (None, "hamming", 32),
+            (None, "hamming", 64),
+        ]
+
+    def test_unknown_method_lists_the_known(self):
+        with pytest.raises(ValueError, match="one of exhaustive, k-means, random-hyperplanes, got annoy"):
+            configure(Options(method=("annoy",)), 100, 100)
+
+    def test_labels_tell_configurations_apart(self):
+        options = Options(probes=(1, 2), rank=("cosine", "l2", "hamming"), bits=(32, 64), clusters=(10,))
+        configurations, _ = configure(options, 60_000, 60_000)
+        labels = [(each.method, METHODS[each.method].label(each.parameters)) for each in configurations]
+        assert len(set(labels)) == len(labels)
+
+
+class TestPrepare:
+    def test_queries_teach_nothing(self, made, split):
+        features = made.features.copy()
+        features[split.queries] = 1e3
+        other = Dataset("blobs", "", features, made.labels, made.source)
+        for pca in (None, 4):
+            ours, theirs = (prepare(each, split, preprocessing(pca)) for each in (made, other))
+            np.testing.assert_array_equal(ours.train, theirs.train)
+            np.testing.assert_array_equal(ours.gallery, theirs.gallery)
+            assert not np.array_equal(ours.queries, theirs.queries)
+
+    def test_rows_are_centred_and_of_length_one(self, made, split):
+        prepared = prepare(made, split, preprocessing(None))
+        np.testing.assert_allclose(np.linalg.norm(prepared.queries, axis=1), 1, rtol=1e-5)
+        assert prepared.gallery is prepared.train
+        np.testing.assert_array_equal(prepared.query_labels, made.labels[split.queries])
+
+    def test_pca_reduces(self, made, split):
+        assert prepare(made, split, preprocessing(4)).queries.shape == (len(split.queries), 4)
+
+
+class TestRun:
+    def test_baseline_equals_a_plain_search(self, made, split, results):
+        prepared = prepare(made, split, preprocessing(None))
+        order = np.argsort(-(prepared.queries.astype(np.float64) @ prepared.gallery.T.astype(np.float64)), axis=1)
+        relevant = prepared.gallery_labels[order] == prepared.query_labels[:, None]
+        precision = relevant.cumsum(axis=1) / np.arange(1, relevant.shape[1] + 1)
+        expected = (precision * relevant).sum(axis=1) / relevant.sum(axis=1)
+        metrics = results[0].metrics
+        assert metrics["map"] == pytest.approx(expected.mean(), abs=1e-6)
+        assert metrics["p@10"] == pytest.approx(relevant[:, :10].mean(), abs=1e-9)
+        assert metrics["p@50"] == pytest.approx(relevant[:, :50].mean(), abs=1e-9)
+        assert (metrics["recall"], metrics["coverage"], metrics["candidates_share"]) == (1, 1, 1)
+
+    def test_every_row_has_metrics_times_and_sizes(self, results):
+        assert len(results) == 1 + 4 + 4 + 1
+        for result in results:
+            assert {"map", "map_retrieved", "p@10", "p@50", "recall", "coverage"} <= set(result.metrics)
+            for stage in STAGES:
+                spread = result.times_ms[stage]
+                assert 0 <= spread["p50"] <= spread["p95"]
+                assert spread["mean"] <= result.times_ms["total"]["mean"] * 1.0001
+            assert result.queries_per_second > 0
+            assert result.bytes_per_item > 0
+            assert not result.sampled
+            baseline = results[0].times_ms["total"]["mean"]
+            assert result.speed_up == pytest.approx(baseline / result.times_ms["total"]["mean"])
+        assert results[0].speed_up == 1
+
+    def test_known_signatures(self, results):
+        rows = {
+            (row["tables"], row["key_bits"]): result.metrics
+            for result in results
+            if "tables" in (row := result.configuration.parameters)
+        }
+        for bits in (6, 9):
+            assert rows[6, bits]["recall"] > rows[3, bits]["recall"]
+        for tables in (3, 6):
+            assert rows[tables, 9]["recall"] < rows[tables, 6]["recall"]
+            assert rows[tables, 9]["candidates_mean"] < rows[tables, 6]["candidates_mean"]
+        probes = [r.metrics["recall"] for r in results if r.configuration.parameters.get("clusters") == 16]
+        assert probes[1] > probes[0]
+
+    def test_codes_alone_rank_the_whole_gallery(self, results):
+        metrics = results[-1].metrics
+        assert metrics["recall"] == metrics["candidates_share"] == 1
+        assert {"p@r<=2", "empty@r<=2", "size@r<=2", "radius_curve"} <= set(metrics)
+
+    def test_same_seed_same_metrics_for_any_number_of_threads(self, made, split, results):
+        for jobs in (1, 3):
+            again = evaluate(made, split, EVERYTHING, n_jobs=jobs)
+            assert [result.metrics for result in again] == [result.metrics for result in results]
+
+    def test_another_seed_is_another_draw(self, made, split, results):
+        other = evaluate(made, split, EVERYTHING, seed=5)
+        assert other[0].metrics == results[0].metrics
+        assert other[-1].metrics != results[-1].metrics
+
+    def test_ranking_by_hamming_and_l2(self, made, split):
+        options = Options(clusters=(8,), tables=(3,), key_bits=(6,), bits=(24,), rank=("cosine", "l2", "hamming"))
+        results = evaluate(made, split, options)
+        by_rank = {}
+        for result in results[1:-1]:
+            by_rank.setdefault(result.configuration.parameters["rank"], []).append(result.metrics)
+        # Rows of length one: cosine and L2 order alike, and every ranking sees the same candidates.
+        for cosine, l2, hamming in zip(by_rank["cosine"], by_rank["l2"], by_rank["hamming"], strict=True):
+            assert l2["map"] == pytest.approx(cosine["map"], abs=1e-4)
+            assert hamming["recall"] == cosine["recall"]
+            assert "p@r<=2" in hamming
+
+    def test_several_labels(self):
+        random = np.random.RandomState(0)
+        several = random.rand(120, 5) < 0.3
+        features = (several @ random.normal(size=(5, 8)) + random.normal(size=(120, 8))).astype(np.float32)
+        made = Dataset("several", "", features, several, Source("made"))
+        split = draw(made)
+        result = evaluate(made, split, Options(method=("exhaustive",)))[0]
+        relevant = (several[split.queries].astype(int) @ several[split.gallery].T.astype(int)) > 0
+        assert result.metrics["queries_without_relevant"] == np.count_nonzero(~relevant.any(axis=1))
+
+    def test_slow_baseline_runs_on_a_seeded_sample(self, made, split, results, monkeypatch):
+        monkeypatch.setattr(runner, "EXHAUSTIVE_LIMIT_SECONDS", 0.0)
+        monkeypatch.setattr(runner, "EXHAUSTIVE_SAMPLE", 20)
+        first, second = (evaluate(made, split, EVERYTHING)[:2] for _ in range(2))
+        assert (first[0].n_queries, first[0].sampled) == (20, True)
+        assert (first[1].n_queries, first[1].sampled) == (len(split.queries), False)
+        assert first[0].metrics == second[0].metrics != results[0].metrics
+        assert first[1].metrics == results[1].metrics
+
+    def test_progress_rises_to_the_end(self, made, split):
+        seen = []
+        evaluate(made, split, EVERYTHING, progress=lambda share, text: seen.append((share, text)))
+        shares = [share for share, _ in seen]
+        assert shares == sorted(shares)
+        assert shares[0] == 0
+        assert shares[-1] == pytest.approx(1)
+        assert any("k-means 16 clusters: building" in text for _, text in seen)
+
+    def test_baseline_must_be_first(self, made, split):
+        with pytest.raises(ValueError, match="must be 'exhaustive', got 'k-means'"):
+            run(made, split, [Configuration("k-means", {"clusters": 2}, preprocessing(None))])
+
+
+def test_digits_are_retrieved_well():
+    digits = load("digits")
+    metrics = evaluate(digits, draw(digits), Options(method=("exhaustive",)))[0].metrics
+    assert metrics["p@10"] > 0.95
+    assert metrics["map"] > 0.65
