@@ -1,6 +1,6 @@
 """K-means beside scikit-learn's, on the same rows, rounds and threads: time and inertia.
 
-    python bench/kmeans.py [--clusters 10,100,1000] [--rows N] [--rounds 25] [--jobs 2] [--seeds 0,1,2]
+python bench/kmeans.py [--clusters 10,100,1000] [--rows N] [--rounds 25] [--jobs 2] [--seeds 0,1,2]
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Multi-table search beside FAISS IndexBinaryMultiHash, with the same keys and the same candidates.
 
-    pip install ".[bench]" && python bench/tables.py [--rows 1281167] [--queries 1000] [--tables 12] [--key-bits 16] [--k 100]
+    pip install ".[bench]" && python bench/tables.py [--rows 1281167] [--tables 12] [--key-bits 16]
 
 Codes are synthetic: 1,000 random centres, each code its centre with a tenth of the bits flipped. Both sides look into
 the same buckets (FAISS with nflip=0, ours the plain keys) and rank the union by Hamming distance on the whole code. The
@@ -70,8 +70,10 @@ def main() -> None:
         index.add(gallery)
         return index
 
-    print(f"{a.rows:,} codes of {n_bits} bits, {a.tables} tables x {a.key_bits} bits, {a.queries:,} queries, k = {a.k}, "
-          f"{a.jobs} threads, kernels {_core.kernel_set()}, faiss {faiss.__version__}")
+    print(
+        f"{a.rows:,} codes of {n_bits} bits, {a.tables} tables x {a.key_bits} bits, {a.queries:,} queries, k = {a.k}, "
+        f"{a.jobs} threads, kernels {_core.kernel_set()}, faiss {faiss.__version__}"
+    )
     before = resident_bytes()
     theirs_build, theirs = timed(build_faiss)
     theirs_bytes = resident_bytes() - before
@@ -89,15 +91,30 @@ def main() -> None:
     if not np.array_equal(found, their_distances):
         raise SystemExit("the two do not find the same distances")
     stats = faiss.cvar.indexBinaryHash_stats
-    print(f"candidates a query: {n_candidates.mean():,.0f} (the same distances on both sides; faiss scanned "
-          f"{stats.ndis / stats.nq:,.0f} with repeats)")
+    print(
+        f"candidates a query: {n_candidates.mean():,.0f} (the same distances on both sides; faiss scanned "
+        f"{stats.ndis / stats.nq:,.0f} with repeats)"
+    )
 
     build, search = float(np.median(builds)), float(np.median(ours_times))
     their_search = float(np.median(theirs_times))
     print(f"{'':14s}{'ours':>12s}{'faiss':>12s}{'ratio':>9s}")
-    print(f"{'build, s':14s}{build:12.3f}{theirs_build:12.3f}{theirs_build / build:8.1f}x")
-    print(f"{'queries/s':14s}{a.queries / search:12,.0f}{a.queries / their_search:12,.0f}{their_search / search:8.1f}x")
-    print(f"{'bytes an item':14s}{ours_bytes / a.rows:12.1f}{theirs_bytes / a.rows:12.1f}{ours_bytes / theirs_bytes:8.2f}x")
+    for name, mine, other, ratio in [
+        ("build, s", f"{build:.3f}", f"{theirs_build:.3f}", f"{theirs_build / build:.1f}x"),
+        (
+            "queries/s",
+            f"{a.queries / search:,.0f}",
+            f"{a.queries / their_search:,.0f}",
+            f"{their_search / search:.1f}x",
+        ),
+        (
+            "bytes an item",
+            f"{ours_bytes / a.rows:.1f}",
+            f"{theirs_bytes / a.rows:.1f}",
+            f"{ours_bytes / theirs_bytes:.2f}x",
+        ),
+    ]:
+        print(f"{name:14s}{mine:>12s}{other:>12s}{ratio:>9s}")
 
 
 if __name__ == "__main__":

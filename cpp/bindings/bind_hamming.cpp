@@ -44,7 +44,8 @@ void bind_hamming(py::module_& m) {
     m.def(
         "hamming_range",
         [](const Array<Word>& queries, const Array<Word>& gallery, int n_bits, int radius, int n_jobs) {
-            if (radius < 0) throw py::value_error("hamming_range: radius must be at least 0, got " + std::to_string(radius));
+            if (radius < 0)
+                throw py::value_error("hamming_range: radius must be at least 0, got " + std::to_string(radius));
             const auto q = codes(queries, n_bits, "queries"), g = codes(gallery, n_bits, "gallery");
             RangeHits hits;
             {

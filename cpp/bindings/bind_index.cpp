@@ -55,8 +55,9 @@ void bind_index(py::module_& m) {
                                    out["tables"] = bytes.tables;
                                    return out;
                                })
-        .def("bucket_sizes", [](const Index& index, int table) { return to_array(index.bucket_sizes(table)); },
-             "table"_a)
+        .def(
+            "bucket_sizes", [](const Index& index, int table) { return to_array(index.bucket_sizes(table)); },
+            "table"_a)
         .def(
             "add",
             [](Index& index, const Codes& codes, const Vectors& vectors, const std::optional<Array<Id>>& ids,

@@ -19,7 +19,9 @@ Array<double> column(const std::vector<double>& means, std::size_t n, Slot slot)
 py::dict result(const Acc& acc) {
     const auto means = acc.means();
     const std::size_t n_ks = acc.ks().size(), n_ranks = acc.curve_ranks().size();
-    const auto at = [&](Acc::AtK what) { return column(means, n_ks, [&](std::size_t i) { return acc.at_k(i, what); }); };
+    const auto at = [&](Acc::AtK what) {
+        return column(means, n_ks, [&](std::size_t i) { return acc.at_k(i, what); });
+    };
     py::dict out;
     out["n_queries"] = acc.n_queries();
     out["n_relevant_zero"] =
@@ -59,8 +61,9 @@ void add_list(Acc& acc, const Array<float>& distances, const Array<bool>& releva
             list.add(d[i], i, r[i]);
             continue;
         }
-        require(d[i] >= 0 && d[i] <= static_cast<float>(acc.n_bits()) && d[i] == static_cast<float>(static_cast<int>(d[i])),
-                "add_list: expected whole distances from 0 to n_bits");
+        require(
+            d[i] >= 0 && d[i] <= static_cast<float>(acc.n_bits()) && d[i] == static_cast<float>(static_cast<int>(d[i])),
+            "add_list: expected whole distances from 0 to n_bits");
         list.add(static_cast<std::uint16_t>(d[i]), i, r[i]);
     }
     acc.add(list.finish(n_relevant));

@@ -10,8 +10,8 @@
 namespace lshcore {
 namespace {
 
-constexpr std::int64_t kQueryBlock = 16;      // queries that share one pass over the gallery
-constexpr std::int64_t kBlockWords = 16384;   // words of the gallery that stay in cache meanwhile
+constexpr std::int64_t kQueryBlock = 16;     // queries that share one pass over the gallery
+constexpr std::int64_t kBlockWords = 16384;  // words of the gallery that stay in cache meanwhile
 
 /// Calls take(q, first row, n, distances) for every query and every block of the gallery, in row order, then done(q).
 template <class MakeConsumer>

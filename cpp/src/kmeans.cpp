@@ -15,7 +15,7 @@
 namespace lshcore {
 namespace {
 
-constexpr std::int64_t kRowBlock = 256;          // one unit of parallel work
+constexpr std::int64_t kRowBlock = 256;           // one unit of parallel work
 constexpr std::int64_t kSeedRowsPerCluster = 32;  // of the sample that is seeded on
 constexpr std::int64_t kSeedRowsLeast = 8192;
 

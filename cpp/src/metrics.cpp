@@ -101,12 +101,14 @@ Labels Labels::multi(View<const bool> labels) {
     result.multi_.assign(static_cast<std::size_t>(labels.rows * result.words_), 0);
     for (std::int64_t i = 0; i < labels.rows; ++i)
         for (std::int64_t j = 0; j < labels.cols; ++j)
-            if (labels.row(i)[j]) result.multi_[static_cast<std::size_t>(i * result.words_ + j / 64)] |= Word{1} << (j % 64);
+            if (labels.row(i)[j])
+                result.multi_[static_cast<std::size_t>(i * result.words_ + j / 64)] |= Word{1} << (j % 64);
     return result;
 }
 
 void Labels::check_comparable(const Labels& a, const Labels& b) {
-    require(a.is_single() == b.is_single(), "labels: queries and gallery must both be single-label or both multi-label");
+    require(a.is_single() == b.is_single(),
+            "labels: queries and gallery must both be single-label or both multi-label");
     if (a.n_labels_ != b.n_labels_)
         throw std::invalid_argument("labels: queries have " + std::to_string(a.n_labels_) +
                                     " label columns, the gallery " + std::to_string(b.n_labels_));
@@ -200,9 +202,9 @@ void RankingAccumulator::add(const QueryValues& values) {
 }
 
 void RankingAccumulator::merge(const RankingAccumulator& other) {
-    require(ks_ == other.ks_ && curve_ranks_ == other.curve_ranks_ && n_bits_ == other.n_bits_ &&
-                stable_ == other.stable_,
-            "RankingAccumulator.merge: both must keep the same metrics");
+    require(
+        ks_ == other.ks_ && curve_ranks_ == other.curve_ranks_ && n_bits_ == other.n_bits_ && stable_ == other.stable_,
+        "RankingAccumulator.merge: both must keep the same metrics");
     for (std::size_t i = 0; i < sums_.size(); ++i) sums_[i] += other.sums_[i];
     candidates_.insert(candidates_.end(), other.candidates_.begin(), other.candidates_.end());
 }
@@ -287,8 +289,8 @@ void rank_hamming(RankingAccumulator& accumulator, View<const Word> queries, Vie
             }
         }
         for (std::int64_t q = 0; q < n; ++q)
-            values[static_cast<std::size_t>(first + q)] = lists[static_cast<std::size_t>(q)].finish(
-                query_labels.count_relevant(first + q, gallery_labels));
+            values[static_cast<std::size_t>(first + q)] =
+                lists[static_cast<std::size_t>(q)].finish(query_labels.count_relevant(first + q, gallery_labels));
     });
     for (const auto& query : values) accumulator.add(query);
 }

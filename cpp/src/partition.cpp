@@ -53,7 +53,8 @@ BitKeys::BitKeys(std::vector<std::int32_t> positions, int n_tables, int key_bits
                 throw std::invalid_argument("BitKeys: positions must be 0 to " + std::to_string(n_bits - 1) + ", got " +
                                             std::to_string(*at));
             int length = 1;
-            while (j + length < key_bits && at[length] == *at + length && at[length] % 64 != 0 && (j + length) % 64 != 0)
+            while (j + length < key_bits && at[length] == *at + length && at[length] % 64 != 0 &&
+                   (j + length) % 64 != 0)
                 ++length;
             if (*at + length > n_bits) length = n_bits - *at;
             const Word mask = length == 64 ? ~Word{0} : (Word{1} << length) - 1;
@@ -116,17 +117,17 @@ void ClusterKeys::nearest(View<const float> x, std::int64_t probes, std::int32_t
         for (std::int64_t i = 0; i < n; ++i) {
             // |c|^2 / 2 - <x, c>: half the squared distance, less what is the same for every cluster.
             float* score = scores.data() + i * n_clusters_;
-            for (std::int64_t c = 0; c < n_clusters_; ++c) score[c] = half_norms_[static_cast<std::size_t>(c)] - score[c];
+            for (std::int64_t c = 0; c < n_clusters_; ++c)
+                score[c] = half_norms_[static_cast<std::size_t>(c)] - score[c];
             std::int32_t* out = keys + (begin + i) * probes;
             if (probes == 1) {
                 *out = first_of_smallest(score, n_clusters_);
                 continue;
             }
             std::iota(order.begin(), order.end(), 0);
-            std::partial_sort_copy(order.begin(), order.end(), out, out + probes,
-                                   [&](std::int32_t a, std::int32_t b) {
-                                       return score[a] < score[b] || (score[a] == score[b] && a < b);
-                                   });
+            std::partial_sort_copy(order.begin(), order.end(), out, out + probes, [&](std::int32_t a, std::int32_t b) {
+                return score[a] < score[b] || (score[a] == score[b] && a < b);
+            });
         }
     }
 }

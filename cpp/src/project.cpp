@@ -19,9 +19,8 @@ constexpr std::int64_t kWeightBlock = 64;  // and the other way round
 /// Calls body(first row, number of rows, worker) for every block of rows.
 template <class Body>
 void for_row_blocks(std::int64_t rows, std::int64_t block, int n_jobs, Body body) {
-    parallel_for(ceil_div(rows, block), n_jobs, [&](std::int64_t b, int worker) {
-        body(b * block, std::min(block, rows - b * block), worker);
-    });
+    parallel_for(ceil_div(rows, block), n_jobs,
+                 [&](std::int64_t b, int worker) { body(b * block, std::min(block, rows - b * block), worker); });
 }
 
 /// The margins of n rows, written with the given stride.

@@ -17,7 +17,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-double seconds(Clock::time_point from, Clock::time_point to) { return std::chrono::duration<double>(to - from).count(); }
+double seconds(Clock::time_point from, Clock::time_point to) {
+    return std::chrono::duration<double>(to - from).count();
+}
 
 std::string text(std::int64_t n) { return std::to_string(n); }
 
@@ -148,8 +150,7 @@ void Index::scan(const State& state, View<const Word> codes, View<const float> v
             }
             for (std::int64_t i = 0; i < n; ++i) mine.sinks[static_cast<std::size_t>(i)].end(first + i);
             const double each = seconds(start, Clock::now()) / static_cast<double>(n);
-            for (std::int64_t i = 0; i < n; ++i)
-                mine.sinks[static_cast<std::size_t>(i)].timed(first + i, {0, 0, each});
+            for (std::int64_t i = 0; i < n; ++i) mine.sinks[static_cast<std::size_t>(i)].timed(first + i, {0, 0, each});
             return;
         }
 
@@ -172,8 +173,9 @@ void Index::scan(const State& state, View<const Word> codes, View<const float> v
                 const auto count = static_cast<std::int64_t>(rows.size());
                 if (mine.distances.size() < rows.size()) mine.distances.resize(rows.size());
                 score_rows(*segment, options.rank, queries, q, rows.data(), count, mine.distances.data());
-                sink.take(q, *segment, base, [rows](std::int64_t j) { return rows[static_cast<std::size_t>(j)]; }, count,
-                          mine.distances.data());
+                sink.take(
+                    q, *segment, base, [rows](std::int64_t j) { return rows[static_cast<std::size_t>(j)]; }, count,
+                    mine.distances.data());
                 base += segment->size();
                 then = Clock::now();
                 times.rerank += seconds(met, then);
@@ -243,12 +245,12 @@ void Index::evaluate(RankingAccumulator& accumulator, View<const Word> codes, Vi
 
     std::vector<RankingAccumulator::QueryValues> values(static_cast<std::size_t>(m));
     // Exhaustive float rankings hold the whole list of each query of a block: keep it to some 16 million entries.
-    const std::int64_t block = std::clamp<std::int64_t>((std::int64_t{1} << 24) / std::max<std::int64_t>(1, now->n_rows), 4, 64);
+    const std::int64_t block =
+        std::clamp<std::int64_t>((std::int64_t{1} << 24) / std::max<std::int64_t>(1, now->n_rows), 4, 64);
     const bool exhaustive = std::holds_alternative<OneBucket>(partitioner_);
     const auto run = [&]<class D>(D) {
-        scan<D>(*now, codes, vectors, options, exhaustive ? block : kBucketQueries, [&] {
-            return MetricsSink<D>{query_labels, gallery_labels, values, RankedList(accumulator)};
-        });
+        scan<D>(*now, codes, vectors, options, exhaustive ? block : kBucketQueries,
+                [&] { return MetricsSink<D>{query_labels, gallery_labels, values, RankedList(accumulator)}; });
     };
     if (hamming)
         run(std::uint16_t{});

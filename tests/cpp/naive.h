@@ -65,18 +65,21 @@ struct Draw {
         }
         return values;
     }
-    template <class T> void shuffle(std::vector<T>& values) {
+    template <class T>
+    void shuffle(std::vector<T>& values) {
         for (std::size_t i = values.size(); i > 1; --i) std::swap(values[i - 1], values[below(i)]);
     }
 };
 
-template <class T> View<const T> view(const std::vector<T>& values, std::int64_t rows) {
+template <class T>
+View<const T> view(const std::vector<T>& values, std::int64_t rows) {
     return {values.data(), rows, rows == 0 ? 0 : static_cast<std::int64_t>(values.size()) / rows};
 }
 
 /// Items that end where an unreadable page begins: touching one too many is a fault in every build, masked loads of
 /// vector registers included.
-template <class T> class Fenced {
+template <class T>
+class Fenced {
    public:
     explicit Fenced(std::int64_t n) : size_(static_cast<std::size_t>(n)) {
         const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE)), bytes = size_ * sizeof(T);
@@ -105,14 +108,16 @@ template <class T> class Fenced {
 };
 
 /// Equal as bits: -0 differs from 0, and a NaN is equal to itself.
-template <class T> bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
+template <class T>
+bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
     return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0);
 }
 
 // -- floats in the documented order: 16 lanes, multiply then add, and a tree over the lanes
 // ----------------------------
 
-template <class Term> float lanes(std::int64_t d, Term term) {
+template <class Term>
+float lanes(std::int64_t d, Term term) {
     float sums[16] = {};
     for (std::int64_t i = 0; i < d; ++i) sums[i % 16] += term(i);
     for (int step = 8; step >= 1; step /= 2)

@@ -126,7 +126,8 @@ struct World {
                                              : search_as<float>(index, options, k);
     }
 
-    template <class D> Answer search_as(const Index& index, const SearchOptions& options, std::int64_t k) const {
+    template <class D>
+    Answer search_as(const Index& index, const SearchOptions& options, std::int64_t k) const {
         Answer answer;
         std::vector<D> distances(static_cast<std::size_t>(kQueries * k));
         std::vector<Id> found(distances.size());

@@ -32,7 +32,8 @@ struct Data {
         queries = {view(query_codes, kQueries), view(query_vectors, kQueries), query_norms.data()};
     }
 
-    template <class D> D plain(Rank rank, std::int64_t q, std::int64_t row) const {
+    template <class D>
+    D plain(Rank rank, std::int64_t q, std::int64_t row) const {
         const float* query = query_vectors.data() + q * kDim;
         const float* vector = vectors.data() + row * kDim;
         if (rank == Rank::l2) return static_cast<D>(naive::squared_l2(query, vector, kDim));
@@ -41,7 +42,8 @@ struct Data {
     }
 };
 
-template <class D> void check_rank(const Data& data, Rank rank) {
+template <class D>
+void check_rank(const Data& data, Rank rank) {
     CAPTURE(static_cast<int>(rank));
     naive::Draw draw(9);
     for (const std::int64_t n : {0, 1, 7, 64, 100})

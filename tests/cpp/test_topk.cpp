@@ -8,7 +8,8 @@ using naive::Hit;
 
 namespace {
 
-template <class D> std::vector<Hit> written(TopK<D>& top, std::int64_t k) {
+template <class D>
+std::vector<Hit> written(TopK<D>& top, std::int64_t k) {
     std::vector<D> distances(static_cast<std::size_t>(k));
     std::vector<Id> ids(distances.size());
     top.write(distances.data(), ids.data());

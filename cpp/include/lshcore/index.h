@@ -39,7 +39,7 @@ class Index {
 
     std::int64_t size() const;
     std::int64_t n_segments() const;
-    std::vector<Id> ids() const;  ///< in row order
+    std::vector<Id> ids() const;                              ///< in row order
     std::vector<std::int64_t> bucket_sizes(int table) const;  ///< of the buckets that hold something, by key
 
     struct Bytes {

@@ -11,9 +11,9 @@ class Random {
     explicit Random(std::uint64_t seed);
 
     std::uint64_t next();
-    double uniform();                        ///< in [0, 1), 53 bits
-    std::uint64_t below(std::uint64_t n);    ///< in [0, n), unbiased; n > 0
-    double gaussian();                       ///< N(0, 1), polar method, with our own logarithm
+    double uniform();                      ///< in [0, 1), 53 bits
+    std::uint64_t below(std::uint64_t n);  ///< in [0, n), unbiased; n > 0
+    double gaussian();                     ///< N(0, 1), polar method, with our own logarithm
 
    private:
     std::uint64_t state_[4];

@@ -18,7 +18,9 @@ class Ids {
     explicit Ids(std::vector<Id> values);  ///< throws if one is negative or repeats
 
     std::int64_t size() const { return n_; }
-    Id operator[](std::int64_t row) const { return values_.empty() ? first_ + row : values_[static_cast<std::size_t>(row)]; }
+    Id operator[](std::int64_t row) const {
+        return values_.empty() ? first_ + row : values_[static_cast<std::size_t>(row)];
+    }
     Id max() const;
     std::size_t nbytes() const { return (values_.size() + sorted_.size()) * sizeof(Id); }
 
@@ -38,12 +40,12 @@ struct Segment {
     explicit Segment(Ids its_ids) : ids(std::move(its_ids)) {}
 
     Ids ids;
-    int words = 0;                      // a code; 0 without codes
-    std::int64_t dim = 0;               // of a vector; 0 without vectors
-    std::vector<Word> codes;            // (n, words)
-    std::vector<float> vectors;         // (n, dim)
-    std::vector<float> inverse_norms;   // (n,), with vectors
-    std::vector<Table> tables;          // none under OneBucket
+    int words = 0;                     // a code; 0 without codes
+    std::int64_t dim = 0;              // of a vector; 0 without vectors
+    std::vector<Word> codes;           // (n, words)
+    std::vector<float> vectors;        // (n, dim)
+    std::vector<float> inverse_norms;  // (n,), with vectors
+    std::vector<Table> tables;         // none under OneBucket
 
     std::int64_t size() const { return ids.size(); }
 };

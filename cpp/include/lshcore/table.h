@@ -44,10 +44,10 @@ class Table {
         return {rows_.data() + offsets_[b], rows_.data() + offsets_[b + 1]};
     }
 
-    std::vector<Word> keys_;         // ascending; empty where addressed directly
+    std::vector<Word> keys_;  // ascending; empty where addressed directly
     std::vector<std::uint32_t> offsets_;
     std::vector<Row> rows_;
-    Word universe_ = 0;              // of a directly addressed table, else 0
+    Word universe_ = 0;  // of a directly addressed table, else 0
 };
 
 }  // namespace lshcore

@@ -17,8 +17,7 @@ struct Lanes {
         const __m256i index = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
         const auto mask = [&](int count) { return _mm256_cmpgt_epi32(_mm256_set1_epi32(count), index); };
         // A masked-off load touches no memory, but p + 8 must still be inside the row to be named.
-        return {_mm256_maskload_ps(p, mask(n)),
-                n > 8 ? _mm256_maskload_ps(p + 8, mask(n - 8)) : _mm256_setzero_ps()};
+        return {_mm256_maskload_ps(p, mask(n)), n > 8 ? _mm256_maskload_ps(p + 8, mask(n - 8)) : _mm256_setzero_ps()};
     }
     static Lanes add(const Lanes& a, const Lanes& b) { return {_mm256_add_ps(a.lo, b.lo), _mm256_add_ps(a.hi, b.hi)}; }
     static Lanes sub(const Lanes& a, const Lanes& b) { return {_mm256_sub_ps(a.lo, b.lo), _mm256_sub_ps(a.hi, b.hi)}; }
@@ -68,7 +67,8 @@ void pack_signs(const float* margins, std::int64_t n_bits, Word* out) {
 
 }  // namespace
 
-const Kernels kAvx2Kernels = {"avx2",           all_pairs<Dot>, all_pairs<SquaredL2>, gather<Dot>,
-                              gather<SquaredL2>, hamming_block,  hamming_gather,       pack_signs};
+const Kernels kAvx2Kernels = {"avx2",         all_pairs<Dot>,    all_pairs<SquaredL2>,
+                              gather<Dot>,    gather<SquaredL2>, hamming_block,
+                              hamming_gather, pack_signs};
 
 }  // namespace lshcore

@@ -37,8 +37,8 @@ const Kernels& choose() {
         if (std::string(entry.set->name) == forced) return *entry.set;
         names += (names.empty() ? "" : ", ") + std::string(entry.set->name);
     }
-    throw std::invalid_argument("LSHCORE_KERNELS: expected one of " + names + " (the sets that run on this CPU), got '" +
-                                forced + "'");
+    throw std::invalid_argument("LSHCORE_KERNELS: expected one of " + names +
+                                " (the sets that run on this CPU), got '" + forced + "'");
 }
 
 }  // namespace

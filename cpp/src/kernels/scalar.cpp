@@ -79,7 +79,7 @@ void pack_signs(const float* margins, std::int64_t n_bits, Word* out) {
 
 }  // namespace
 
-const Kernels kScalarKernels = {"scalar",         all_pairs<Dot>, all_pairs<SquaredL2>, gather<Dot>,
+const Kernels kScalarKernels = {"scalar",          all_pairs<Dot>, all_pairs<SquaredL2>, gather<Dot>,
                                 gather<SquaredL2>, hamming_block,  hamming_gather,       pack_signs};
 
 }  // namespace lshcore
