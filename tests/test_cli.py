@@ -103,7 +103,8 @@ class TestEval:
         )
         whole = json.loads(result.stdout)
         assert whole["k"] == [5, 20]
-        assert whole["results"][1]["parameters"] == {"tables": 2, "key_bits": 6, "bits": 12, "rank": "cosine"}
+        expected = {"tables": 2, "key_bits": 6, "keys": "blocks", "bits": 12, "rank": "cosine", "centre": True}
+        assert whole["results"][1]["parameters"] == expected
         assert {"p@5", "map@20"} <= set(whole["results"][0]["metrics"])
 
     def test_pca_and_rank(self):

@@ -17,7 +17,7 @@ from lshcore.evaluation.runner import STAGES, Result
 
 PARAMETERS = (
     ("exhaustive", {"rank": "cosine"}),
-    ("k-means", {"clusters": 1000, "probes": 1, "max_iter": 25, "rank": "cosine"}),
+    ("k-means", {"clusters": 1000, "probes": 1, "rank": "cosine"}),
     ("random-hyperplanes", {"tables": 12, "key_bits": 16, "bits": 192, "rank": "cosine"}),
     ("random-hyperplanes", {"bits": 64, "rank": "hamming"}),
 )
@@ -77,6 +77,8 @@ class TestReport:
         assert report["environment"]["kernel_set"]
         row = report["results"][2]
         assert (row["method"], row["parameters"]["key_bits"]) == ("random-hyperplanes", 16)
+        assert row["parameters"]["centre"] is True
+        assert {"algorithm", "max_iter", "tol"} <= set(report["results"][1]["parameters"])
         assert row["times_ms"]["rerank"]["p95"] == 2.0
         assert row["queries_per_second"] == 40.0
         assert row["bytes_per_item"] == 20.0
@@ -163,7 +165,7 @@ class TestTables:
         assert len(lines) == 1 + len(PARAMETERS)
         names = lines[0].split()
         rows = [dict(zip(names, line.split(), strict=True)) for line in lines[1:]]
-        assert rows[2]["parameters"] == "tables=12,key_bits=16,bits=192,rank=cosine"
+        assert rows[2]["parameters"] == "tables=12,key_bits=16,bits=192,rank=cosine,centre=True"
         assert (rows[2]["p@10"], rows[2]["map_retrieved"], rows[2]["total_ms"]) == ("0.1250", "0.7500", "3.0000")
         assert len({len(line) for line in lines}) == 1
 

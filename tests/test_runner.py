@@ -70,7 +70,7 @@ class TestGrid:
         assert [each.method for each in configurations] == ["exhaustive"] + ["k-means"] * 3 + [
             "random-hyperplanes"
         ] * 10
-        assert configurations[1].parameters == {"clusters": 10, "probes": 1, "max_iter": 25, "rank": "cosine"}
+        assert configurations[1].parameters == {"clusters": 10, "probes": 1, "rank": "cosine"}
         pairs = [(row.parameters["tables"], row.parameters["key_bits"]) for row in configurations[4:-1]]
         assert pairs == [(tables, bits) for tables in (3, 6, 12) for bits in (8, 12, 16)]
         assert configurations[-1].parameters == {"bits": 64, "rank": "hamming"}
@@ -80,7 +80,7 @@ class TestGrid:
         options = Options(clusters=(10, 100), probes=(1, 20), tables=(20,), key_bits=(250,))
         configurations, notes = configure(options, 200, 200)
         assert [each.parameters for each in configurations if each.method == "k-means"] == [
-            {"clusters": 10, "probes": 1, "max_iter": 25, "rank": "cosine"}
+            {"clusters": 10, "probes": 1, "rank": "cosine"}
         ]
         assert len(notes) == 3
         assert "10 clusters and 20 probes" in notes[0]

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <cstring>
 #include <new>
+#include <numeric>
 #include <random>
 #include <utility>
 #include <vector>
@@ -64,6 +65,14 @@ struct Draw {
             if (last && n_bits % 64 != 0) values[i] &= (Word{1} << (n_bits % 64)) - 1;
         }
         return values;
+    }
+    /// Different ones, in no order.
+    std::vector<std::int32_t> positions(int n, int n_bits) {
+        std::vector<std::int32_t> all(static_cast<std::size_t>(n_bits));
+        std::iota(all.begin(), all.end(), 0);
+        shuffle(all);
+        all.resize(static_cast<std::size_t>(n));
+        return all;
     }
     template <class T>
     void shuffle(std::vector<T>& values) {
@@ -140,7 +149,7 @@ inline float inverse_norm(const float* row, std::int64_t d) {
 }
 
 inline float cosine(const float* a, const float* b, std::int64_t d) {
-    return std::max(0.0f, 1.0f - dot(a, b, d) * inverse_norm(a, d) * inverse_norm(b, d));
+    return std::clamp(1.0f - dot(a, b, d) * inverse_norm(a, d) * inverse_norm(b, d), 0.0f, 2.0f);
 }
 
 /// The clusters in the order of |c|^2 / 2 - <x, c>, which is that of the distance.

@@ -39,7 +39,9 @@ constexpr double kNone = 65535;
 
 TEST_CASE("hamming: distances, k nearest and ranges are those of the plain loop") {
     naive::Draw draw(1);
-    for (const auto& [m, n, n_bits] : sizes()) {
+    for (const Size& size : sizes()) {
+        const std::int64_t m = size.m, n = size.n;
+        const int n_bits = size.n_bits;
         CAPTURE(m);
         CAPTURE(n);
         CAPTURE(n_bits);

@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include <array>
 #include <set>
 #include <stdexcept>
 
@@ -89,7 +90,9 @@ TEST_CASE("kmeans: assign_clusters gives the nearest centroid and its squared di
 
 TEST_CASE("kmeans: from its seeds on it is Lloyd's algorithm in plain loops, bit for bit") {
     naive::Draw draw(2);
-    for (const auto& [n, d, k] : {std::array<std::int64_t, 3>{400, 5, 8}, {300, 300, 3}, {700, 2, 30}, {9000, 3, 5}}) {
+    const std::array<std::int64_t, 3> shapes[] = {{400, 5, 8}, {300, 300, 3}, {700, 2, 30}, {9000, 3, 5}};
+    for (const auto& shape : shapes) {
+        const std::int64_t n = shape[0], d = shape[1], k = shape[2];
         CAPTURE(n);
         CAPTURE(d);
         const auto x = draw.reals(n * d);

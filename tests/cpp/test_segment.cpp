@@ -75,8 +75,11 @@ TEST_CASE("segment: rows are copied, with a table for each set of positions") {
     constexpr int kBits = 70, kTables = 3;
     for (const int key_bits : {4, 12, 64, 70}) {  // directly addressed, searched, without a universe, wide
         CAPTURE(key_bits);
-        std::vector<std::int32_t> positions(static_cast<std::size_t>(kTables * key_bits));
-        for (auto& p : positions) p = static_cast<std::int32_t>(draw.below(kBits));
+        std::vector<std::int32_t> positions;
+        for (int t = 0; t < kTables; ++t) {
+            const auto mine = draw.positions(key_bits, kBits);
+            positions.insert(positions.end(), mine.begin(), mine.end());
+        }
         const BitKeys keys(positions, kTables, key_bits, kBits);
         auto codes = draw.codes(kRows, kBits);
         for (std::size_t i = 0; i < 60; ++i) codes[i + 100] = codes[i];  // some buckets of several rows

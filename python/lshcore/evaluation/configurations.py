@@ -8,7 +8,10 @@ RANKS = ("cosine", "l2", "hamming")
 MAX_BITS = 4096
 MAX_KEY_BITS = 256
 MIN_ITEMS_A_CLUSTER = 4
-MAX_ITER = 25
+
+# What no option changes. Result files state it all the same.
+K_MEANS_FIXED: Mapping[str, Any] = {"algorithm": "lloyd", "max_iter": 25, "tol": 1e-4}
+HYPERPLANES_FIXED: Mapping[str, Any] = {"centre": True}
 
 Parameters = Mapping[str, Any]
 Grid = tuple[list[dict[str, Any]], list[str]]
@@ -76,7 +79,7 @@ class Configuration:
     ----------
     method : str
     parameters : mapping
-        Every parameter of the method, by name.
+        What the grid sets, by name.
     preprocess : mapping
         Arguments of `lshcore.preprocess.Preprocess`.
     """
@@ -112,7 +115,7 @@ def k_means_grid(options: Options, n_gallery: int, n_train: int) -> Grid:
                 notes.append(f"k-means with {clusters} clusters and {probes} probes is left out")
                 continue
             for rank in options.rank:
-                row = {"clusters": clusters, "probes": probes, "max_iter": MAX_ITER, "rank": rank}
+                row = {"clusters": clusters, "probes": probes, "rank": rank}
                 grid += [row | {"bits": bits} for bits in options.bits] if rank == "hamming" else [row]
     return grid, notes
 
@@ -130,7 +133,8 @@ def hyperplanes_grid(options: Options, n_gallery: int, n_train: int) -> Grid:
                     f"{bits} bits, and a code has at most {MAX_BITS}"
                 )
                 continue
-            grid += [{"tables": tables, "key_bits": key_bits, "bits": bits, "rank": rank} for rank in options.rank]
+            row = {"tables": tables, "key_bits": key_bits, "keys": "blocks", "bits": bits}
+            grid += [row | {"rank": rank} for rank in options.rank]
     grid += [{"bits": bits, "rank": "hamming"} for bits in options.bits]
     return grid, notes
 
@@ -147,7 +151,7 @@ def exhaustive_cost(parameters: Parameters, n_queries: int, n_gallery: int) -> f
 def k_means_cost(parameters: Parameters, n_queries: int, n_gallery: int) -> float:
     """Training, and the share of the gallery that is looked into."""
     clusters = parameters["clusters"]
-    training = float(parameters["max_iter"] * clusters * n_gallery)
+    training = float(K_MEANS_FIXED["max_iter"] * clusters * n_gallery)
     return training + exhaustive_cost(parameters, n_queries, n_gallery) * float(parameters["probes"] / clusters)
 
 

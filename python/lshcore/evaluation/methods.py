@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from .. import hashers, metrics
+from ..hashers import Hasher
 from ..index import FlatIndex, KMeansIndex, LSHIndex
 from ..index.container import Index
 from . import configurations as grids
@@ -66,6 +67,8 @@ class Method:
         ``cost(parameters, n_queries, n_gallery)``, what it takes beside the others; paces the progress bar.
     options : tuple of str
         The command-line options that it reads.
+    fixed : mapping
+        Parameters that no option changes; result files state them all the same.
     """
 
     name: str
@@ -74,7 +77,8 @@ class Method:
     grid: Callable[[Options, int, int], Grid]
     label: Callable[[Parameters], str]
     cost: Callable[[Parameters, int, int], float]
-    options: tuple[str, ...] = field(default=())
+    options: tuple[str, ...] = ()
+    fixed: Mapping[str, Any] = field(default_factory=dict)
 
 
 class _Clock:
@@ -96,19 +100,24 @@ def _build_exhaustive(parameters: Parameters, prepared: Prepared, seed: int, n_j
     return Built(index, {"rank": parameters["rank"]}, train_seconds=0.0, build_seconds=clock.lap())
 
 
+def _hyperplanes(parameters: Parameters, prepared: Prepared, seed: int) -> Hasher:
+    hasher = hashers.RandomHyperplanes(n_bits=parameters["bits"], random_state=seed, **grids.HYPERPLANES_FIXED)
+    return hasher.fit(prepared.train)
+
+
 def _build_k_means(parameters: Parameters, prepared: Prepared, seed: int, n_jobs: int, tell: Tell) -> Built:
     clock = _Clock()
     hasher = None
     if parameters["rank"] == "hamming":
-        hasher = hashers.RandomHyperplanes(n_bits=parameters["bits"], random_state=seed).fit(prepared.train)
+        hasher = _hyperplanes(parameters, prepared, seed)
     index = KMeansIndex(
         n_clusters=parameters["clusters"],
-        max_iter=parameters["max_iter"],
         random_state=seed,
         vectors=None if hasher is not None else "float32",
         codes=hasher,
+        **grids.K_MEANS_FIXED,
     )
-    rounds = parameters["max_iter"]
+    rounds = index.max_iter
     index.fit(prepared.train, n_jobs=n_jobs, on_round=lambda done, inertia: tell(done / rounds))
     train_seconds = clock.lap()
     index.add(prepared.gallery, n_jobs=n_jobs)
@@ -118,14 +127,14 @@ def _build_k_means(parameters: Parameters, prepared: Prepared, seed: int, n_jobs
 
 def _build_hyperplanes(parameters: Parameters, prepared: Prepared, seed: int, n_jobs: int, tell: Tell) -> Built:
     clock = _Clock()
-    hasher = hashers.RandomHyperplanes(n_bits=parameters["bits"], random_state=seed).fit(prepared.train)
+    hasher = _hyperplanes(parameters, prepared, seed)
     train_seconds = clock.lap()
     rank_gallery = None
     vectors = None if parameters["rank"] == "hamming" else "float32"
     index: Index
     if "tables" in parameters:
-        tables, key_bits = parameters["tables"], parameters["key_bits"]
-        index = LSHIndex(hasher, n_tables=tables, key_bits=key_bits, keys="blocks", vectors=vectors)
+        keys = {"n_tables": parameters["tables"], "key_bits": parameters["key_bits"], "keys": parameters["keys"]}
+        index = LSHIndex(hasher, **keys, vectors=vectors)
     else:
         index = FlatIndex(hasher, vectors=None)
 
@@ -157,6 +166,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
                 label=grids.k_means_label,
                 cost=grids.k_means_cost,
                 options=("clusters", "probes", "rank", "bits"),
+                fixed=grids.K_MEANS_FIXED,
             ),
             Method(
                 name="random-hyperplanes",
@@ -166,6 +176,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
                 label=grids.hyperplanes_label,
                 cost=grids.hyperplanes_cost,
                 options=("tables", "key-bits", "rank", "bits"),
+                fixed=grids.HYPERPLANES_FIXED,
             ),
         )
     }

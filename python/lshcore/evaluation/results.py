@@ -16,6 +16,7 @@ import numpy as np
 
 from ..data import Dataset
 from .environment import environment
+from .methods import METHODS
 from .protocols import PROTOCOLS, Split
 from .runner import Result
 
@@ -96,7 +97,7 @@ def _row(result: Result) -> dict[str, Any]:
     return {
         "method": result.configuration.method,
         "label": result.label,
-        "parameters": dict(result.configuration.parameters),
+        "parameters": {**result.configuration.parameters, **METHODS[result.configuration.method].fixed},
         "preprocess": dict(result.configuration.preprocess),
         "queries": result.n_queries,
         "sampled_queries": result.sampled,

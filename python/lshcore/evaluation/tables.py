@@ -66,7 +66,7 @@ def _plain_columns(report: Report) -> list[Column]:
     names = [f"p@{k}" for k in report["k"]] + ["map", "map_retrieved", "recall", "coverage"]
     return [
         Column("method", lambda row: str(row["method"])),
-        Column("parameters", lambda row: ",".join(f"{k}={v}" for k, v in _shown_parameters(row).items())),
+        Column("parameters", _parameters),
         Column("queries", lambda row: str(row["queries"])),
         *(Column(name, _metric(name, 4).text) for name in names),
         Column("candidates", lambda row: _number(row["metrics"]["candidates_mean"], 1)),
@@ -81,9 +81,10 @@ def _plain_columns(report: Report) -> list[Column]:
     ]
 
 
-def _shown_parameters(row: Row) -> dict[str, Any]:
+def _parameters(row: Row) -> str:
     pca = row["preprocess"]["pca"]
-    return dict(row["parameters"]) | ({} if pca is None else {"pca": pca})
+    shown = dict(row["parameters"]) | ({} if pca is None else {"pca": pca})
+    return ",".join(f"{name}={value}" for name, value in shown.items())
 
 
 def heading(report: Report) -> list[str]:

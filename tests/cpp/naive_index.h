@@ -1,0 +1,170 @@
+#pragma once
+// A small world of rows and queries with the answers that an index over any of them must give, by looking at everything.
+
+#include <array>
+#include <memory>
+#include <vector>
+
+#include "lshcore/index.h"
+#include "naive.h"
+
+namespace naive {
+
+using lshcore::BitKeys;
+using lshcore::ClusterKeys;
+using lshcore::Index;
+using lshcore::OneBucket;
+using lshcore::Partitioner;
+using lshcore::Rank;
+using lshcore::SearchOptions;
+
+struct Answer {
+    std::vector<Hit> hits;  // k a query
+    std::vector<std::int64_t> n_candidates;
+    bool operator==(const Answer&) const = default;
+};
+
+struct Case {
+    const char* name;
+    Partitioner partitioner;
+    std::vector<std::int64_t> probes;
+};
+
+/// Many ties: codes close to a few, vectors of small integers; ids in no order.
+struct World {
+    static constexpr std::int64_t kRows = 330, kQueries = 70, kDim = 5, kClusters = 7;
+    static constexpr int kBits = 70;
+
+    Draw draw;
+    std::vector<Word> pool, codes, query_codes;
+    std::vector<float> vectors, query_vectors, centroids;
+    std::vector<Id> ids;
+
+    explicit World(std::uint64_t seed)
+        : draw(seed),
+          pool(draw.codes(25, kBits)),
+          codes(near_codes(kRows)),
+          query_codes(near_codes(kQueries)),
+          vectors(draw.steps(kRows * kDim, 2)),
+          query_vectors(draw.steps(kQueries * kDim, 2)),
+          centroids(draw.steps(kClusters * kDim, 2)),
+          ids(kRows) {
+        std::iota(ids.begin(), ids.end(), 100);
+        draw.shuffle(ids);
+    }
+
+    std::vector<Word> near_codes(std::int64_t n) {
+        std::vector<Word> result;
+        for (std::int64_t i = 0; i < n; ++i) {
+            const std::size_t at = draw.below(25) * 2;
+            result.insert(result.end(), {pool[at] ^ Word{1} << draw.below(10), pool[at + 1]});
+        }
+        return result;
+    }
+
+    BitKeys bit_keys(int n_tables, int key_bits) const {
+        Draw own(77);
+        std::vector<std::int32_t> positions;
+        for (int t = 0; t < n_tables; ++t)
+            for (const auto p : own.positions(key_bits, kBits)) positions.push_back(p);
+        return BitKeys(positions, n_tables, key_bits, kBits);
+    }
+
+    /// Every kind of partitioner and of table, with the numbers of probes to try.
+    std::vector<Case> cases() const {
+        return {{"one bucket", OneBucket{}, {1}},
+                {"addressed directly", bit_keys(3, 4), {3}},
+                {"one table", bit_keys(1, 12), {1}},
+                {"without a universe", bit_keys(4, 45), {4}},
+                {"wide", bit_keys(2, 66), {2}},
+                {"clusters", ClusterKeys(centroids, kClusters, kDim), {1, 3, kClusters}}};
+    }
+
+    View<const Word> query_code_view() const { return {query_codes.data(), kQueries, 2}; }
+    View<const float> query_vector_view() const { return {query_vectors.data(), kQueries, kDim}; }
+    View<const Word> code_rows(std::int64_t first, std::int64_t n) const { return {codes.data() + first * 2, n, 2}; }
+    View<const float> vector_rows(std::int64_t first, std::int64_t n) const {
+        return {vectors.data() + first * kDim, n, kDim};
+    }
+
+    void add(Index& index, std::int64_t first, std::int64_t n) const {
+        index.add(code_rows(first, n), vector_rows(first, n), ids.data() + first, static_cast<int>(1 + n % 3));
+    }
+
+    std::unique_ptr<Index> index(const Partitioner& partitioner, const std::vector<std::int64_t>& batches) const {
+        auto result = std::make_unique<Index>(partitioner, kBits, kDim, true);
+        std::int64_t first = 0;
+        for (const auto n : batches) {
+            add(*result, first, n);
+            first += n;
+        }
+        return result;
+    }
+
+    // -- oracles ---------------------------------------------------------------------------------------------------
+
+    bool is_candidate(const Partitioner& partitioner, std::int64_t probes, std::int64_t q, std::int64_t row) const {
+        if (const auto* keys = std::get_if<BitKeys>(&partitioner)) {
+            const auto differ = [&](std::int32_t p) {
+                return bit(query_codes.data() + q * 2, p) != bit(codes.data() + row * 2, p);
+            };
+            for (auto at = keys->positions().begin(); at != keys->positions().end(); at += keys->key_bits())
+                if (std::none_of(at, at + keys->key_bits(), differ)) return true;
+            return false;
+        }
+        if (std::holds_alternative<OneBucket>(partitioner)) return true;
+        const auto mine = nearest_clusters(vectors.data() + row * kDim, view(centroids, kClusters))[0];
+        const auto order = nearest_clusters(query_vectors.data() + q * kDim, view(centroids, kClusters));
+        return std::find(order.begin(), order.begin() + probes, mine) != order.begin() + probes;
+    }
+
+    /// What the first n rows offer query q.
+    std::vector<std::int64_t> candidates(const Case& one, std::int64_t probes, std::int64_t q,
+                                         std::int64_t n = kRows) const {
+        std::vector<std::int64_t> rows;
+        for (std::int64_t row = 0; row < n; ++row)
+            if (is_candidate(one.partitioner, probes, q, row)) rows.push_back(row);
+        return rows;
+    }
+
+    Hit hit(Rank rank, std::int64_t q, std::int64_t row) const {
+        const float *a = query_vectors.data() + q * kDim, *b = vectors.data() + row * kDim;
+        const Id id = ids[static_cast<std::size_t>(row)];
+        if (rank == Rank::hamming) return {hamming(query_codes.data() + q * 2, codes.data() + row * 2, 2), id};
+        return {rank == Rank::l2 ? squared_l2(a, b, kDim) : cosine(a, b, kDim), id};
+    }
+
+    Answer brute(const Case& one, const SearchOptions& options, std::int64_t k, std::int64_t n = kRows) const {
+        Answer answer;
+        for (std::int64_t q = 0; q < kQueries; ++q) {
+            std::vector<Hit> hits;
+            for (const auto row : candidates(one, options.probes, q, n)) hits.push_back(hit(options.rank, q, row));
+            answer.n_candidates.push_back(static_cast<std::int64_t>(hits.size()));
+            for (const auto& best : top(hits, k, options.rank == Rank::hamming ? 65535 : HUGE_VAL))
+                answer.hits.push_back(best);
+        }
+        return answer;
+    }
+
+    // -- what the index says ---------------------------------------------------------------------------------------
+
+    Answer search(const Index& index, const SearchOptions& options, std::int64_t k) const {
+        return options.rank == Rank::hamming ? search_as<std::uint16_t>(index, options, k)
+                                             : search_as<float>(index, options, k);
+    }
+
+    template <class D>
+    Answer search_as(const Index& index, const SearchOptions& options, std::int64_t k) const {
+        Answer answer;
+        std::vector<D> distances(static_cast<std::size_t>(kQueries * k));
+        std::vector<Id> found(distances.size());
+        std::vector<lshcore::StageTimes> times(kQueries);
+        answer.n_candidates.resize(kQueries);
+        index.search(query_code_view(), query_vector_view(), k, options, distances.data(), found.data(),
+                     answer.n_candidates.data(), times.data());
+        for (std::size_t i = 0; i < found.size(); ++i) answer.hits.push_back({distances[i], found[i]});
+        return answer;
+    }
+};
+
+}  // namespace naive
