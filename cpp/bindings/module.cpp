@@ -21,7 +21,6 @@ namespace py = pybind11;
 PYBIND11_MODULE(_core, m) {
     using namespace lshcore;
     m.doc() = "The compiled core of lshcore.";
-    kernels();  // a wrong LSHCORE_KERNELS fails here, at import
     set_interrupt_check(python::interrupted);
     py::register_exception_translator([](std::exception_ptr p) {
         try {
