@@ -249,8 +249,9 @@ void Index::evaluate(RankingAccumulator& accumulator, View<const Word> codes, Vi
         std::clamp<std::int64_t>((std::int64_t{1} << 24) / std::max<std::int64_t>(1, now->n_rows), 4, 64);
     const bool exhaustive = std::holds_alternative<OneBucket>(partitioner_);
     const auto run = [&]<class D>(D) {
-        scan<D>(*now, codes, vectors, options, exhaustive ? block : kBucketQueries,
-                [&] { return MetricsSink<D>{query_labels, gallery_labels, values, RankedList(accumulator)}; });
+        scan<D>(*now, codes, vectors, options, exhaustive ? block : kBucketQueries, [&] {
+            return MetricsSink<D>{query_labels, gallery_labels, values, RankedList(accumulator)};
+        });
     };
     if (hamming)
         run(std::uint16_t{});

@@ -58,7 +58,7 @@ inline void put_radii(const Accumulator& acc, std::span<const TieGroup> groups, 
         out[at] = ratio(relevant, size);
         out[at + 1] = ratio(relevant, R);
         out[at + 2] = size;
-        if (r == 2) out[acc.empty_ball()] = size == 0;
+        if (r == std::min(2, acc.n_bits())) out[acc.empty_ball()] = size == 0;
     }
 }
 

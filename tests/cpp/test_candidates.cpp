@@ -1,7 +1,7 @@
 #include <doctest/doctest.h>
 
 #include "lshcore/candidates.h"
-#include "naive.h"
+#include "naive_index.h"
 
 using namespace lshcore;
 
@@ -53,4 +53,34 @@ TEST_CASE("candidates: disjoint buckets are strung together") {
     candidates.add_disjoint({});
     candidates.add_disjoint(std::vector<Row>{1});
     CHECK(list(candidates.rows()) == std::vector<Row>{7, 2, 1});
+}
+
+TEST_CASE("candidates: a prober unions the buckets of any query of a block, in any segment") {
+    const naive::World world(2);
+    for (const auto& one : world.cases()) {
+        if (std::holds_alternative<OneBucket>(one.partitioner)) continue;  // it has no tables
+        for (const auto probes : one.probes) {
+            CAPTURE(one.name);
+            CAPTURE(probes);
+            std::vector<std::shared_ptr<const Segment>> segments;  // of 130 and of 200 rows
+            for (const std::int64_t first : {0, 130}) {
+                const std::int64_t n = first == 0 ? 130 : 200;
+                segments.push_back(build_segment(one.partitioner, world.code_rows(first, n),
+                                                 world.vector_rows(first, n), false, Ids(first, n), 1));
+            }
+            Prober prober(one.partitioner, probes);
+            for (const std::int64_t first_query : {0, 5, 60}) {
+                prober.prepare(world.query_code_view(), world.query_vector_view(), first_query, 10);
+                for (const std::int64_t q : {first_query + 9, first_query}) {
+                    std::vector<std::int64_t> found;
+                    for (const auto& segment : segments) {
+                        const auto begin = found.size();
+                        for (const Row row : prober.candidates(*segment, q)) found.push_back(segment->ids[row]);
+                        std::sort(found.begin() + static_cast<std::ptrdiff_t>(begin), found.end());
+                    }
+                    CHECK(found == world.candidates(one, probes, q));
+                }
+            }
+        }
+    }
 }

@@ -82,10 +82,13 @@ TEST_CASE("index: a failed add changes nothing") {
     const auto ids = index->ids();
     CHECK(std::vector<Id>(ids.end() - 3, ids.end()) == std::vector<Id>{next, next + 1, next + 2});
     fails(codes, vectors, {5, next + 1, 6}, "in the index already");  // in a segment that stores no ids
-    index->add(codes, vectors, std::vector<Id>{7, largest, 3}.data(), 1);
+    index->add(codes, vectors, std::vector<Id>{8, 7, 9}.data(), 1);   // small ones do not set the count back
+    index->add(codes, vectors, nullptr, 1);
+    CHECK(index->ids().back() == next + 5);
+    index->add(codes, vectors, std::vector<Id>{17, largest, 13}.data(), 1);
     fails(codes, vectors, {}, "no numbers are left");
     index->add(world.code_rows(0, 0), world.vector_rows(0, 0), nullptr, 1);  // no rows: no segment
-    CHECK(index->n_segments() == 4);
+    CHECK(index->n_segments() == 6);
 }
 
 TEST_CASE("index: an add that runs out of memory, wherever it does, changes nothing") {

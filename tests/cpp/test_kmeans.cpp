@@ -144,8 +144,11 @@ TEST_CASE("kmeans: clusters that lie apart are found, and its labels are those o
         CHECK(naive::same_bits(result.centroids, means(view(x, kRows), result.labels, k)));
     }
     const auto x = draw.reals(1000);
-    const auto stopped = kmeans(view(x, 200), options(12, 1, 2, 1e-2));  // before it converged
-    CHECK(stopped.labels == assign(view(x, 200), view(stopped.centroids, 12)).labels);
+    const auto stopped = kmeans(view(x, 200), options(12, 1, 25, 1e3));  // by tol, long before it converged
+    CHECK(stopped.rounds == 1);
+    const auto expected = assign(view(x, 200), view(stopped.centroids, 12));
+    CHECK(stopped.labels == expected.labels);
+    CHECK(stopped.inertia == expected.inertia);
 }
 
 TEST_CASE("kmeans: inertia never rises from round to round, and the last one is reported") {
@@ -189,10 +192,23 @@ TEST_CASE("kmeans: as many clusters as rows, and more clusters than different ro
             CHECK(std::equal(repeated.begin() + i * 3, repeated.begin() + i * 3 + 3,
                              first.centroids.begin() + label * 3));
         }
+        for (auto c = first.centroids.begin(); c != first.centroids.end(); c += 3)  // the spare ones are rows too
+            CHECK(std::search(repeated.begin(), repeated.begin() + 12, c, c + 3) != repeated.begin() + 12);
         auto with = options(k, 3);
         with.n_jobs = 8;
         CHECK(same(kmeans(view(repeated, 60), with), first));
     }
+}
+
+TEST_CASE("kmeans: an empty cluster takes the row farthest from its own centroid") {
+    std::vector<float> x(9000, 1.0f);  // more than the seeding looks at: now and then it sees no row but these
+    x[4321] = 5.0f;
+    int unseen = 0;
+    for (std::uint64_t seed = 0; seed < 60; ++seed) {
+        unseen += kmeans(view(x, 9000), options(2, seed, 0)).inertia > 0;
+        CHECK(kmeans(view(x, 9000), options(2, seed, 1)).inertia == 0);
+    }
+    CHECK(unseen > 0);
 }
 
 TEST_CASE("kmeans: n_clusters is 1 to the number of rows") {

@@ -84,12 +84,14 @@ TEST_CASE("metrics: the expectation over every order of tied items, for all list
                 for (unsigned t = 0; t < n; ++t) relevance.push_back((mask >> t) & 1);
                 strict.push_back(naive::metrics(acc, relevance, std::popcount(mask) + missed));
             }
-            for (unsigned steps = 0; steps < 1u << n; ++steps) {  // bit t: item t is farther than the one before
+            for (unsigned steps = 0; steps < 1u << n;
+                 ++steps) {  // bit t: item t is farther than the one before, the first by 2
                 std::vector<std::vector<TieGroup>> groups;
                 for (unsigned mask = 0; mask < 1u << n; ++mask) {
                     std::vector<Item> items;
                     for (unsigned t = 0; t < n; ++t)
-                        items.push_back({std::popcount(steps & ((2u << t) - 1)), ((mask >> t) & 1) == 1});
+                        items.push_back({std::popcount(steps & ((2u << t) - 1)) + static_cast<int>(steps & 1),
+                                         ((mask >> t) & 1) == 1});
                     groups.push_back(group(items));
                 }
                 const auto same = [&](unsigned a, unsigned b) {
@@ -200,6 +202,9 @@ TEST_CASE("metrics: a query without relevant items, and one without candidates, 
     CHECK(means[Acc::kCovered] == doctest::Approx(2.0 / 3));
     CHECK(means[Acc::kMap] == doctest::Approx(1.0 / 3));
     CHECK(means[acc.empty_ball()] == doctest::Approx(1.0 / 3));
+    const Acc narrow({}, {}, 1, false);  // codes of one bit: the ball of radius 2 is everything
+    CHECK(narrow.evaluate(group({{1, true}}), 1)[narrow.empty_ball()] == 0);
+    CHECK(narrow.evaluate({}, 1)[narrow.empty_ball()] == 1);
 }
 
 TEST_CASE("metrics: merging equals one pass") {

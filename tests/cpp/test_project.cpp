@@ -122,4 +122,12 @@ TEST_CASE("project: check_finite names the first bad value, whatever the number 
                                      std::invalid_argument);
             }
     CHECK_NOTHROW(check_finite({nullptr, 0, 3}, "x", 2));
+
+    // A later block finds its bad row after an earlier block has found the first.
+    constexpr std::int64_t kWide = 2000;  // so that both are under way by then
+    std::vector<float> wide(2048 * kWide);
+    wide[1000 * kWide + 1] = wide[2040 * kWide + 1] = above;
+    for (int round = 0; round < 10; ++round)
+        CHECK_THROWS_WITH_AS(check_finite(view(wide, 2048), "x", 2), doctest::Contains("row 1000,"),
+                             std::invalid_argument);
 }

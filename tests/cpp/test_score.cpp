@@ -77,24 +77,35 @@ TEST_CASE("score: rows and tiles are the plain distances, bit for bit") {
     check_rank<float>(data, Rank::l2);
 }
 
-TEST_CASE("score: cosine is 1 - cos, never negative, and 1 from a zero vector") {
-    const Data data(2);
-    std::vector<float> out(kQueries * kRows);
-    score_tile(*data.segment, Rank::cosine, data.queries, 0, kQueries, 0, kRows, out.data());
-    for (std::int64_t q = 0; q < kQueries; ++q)
+TEST_CASE("score: cosine is 1 - cos, never below 0 or above 2, and 1 from a zero vector") {
+    naive::Draw draw(2);
+    auto rows = draw.reals(kRows * kDim), queries = rows;  // query i is row i, turned round if i is odd
+    for (std::int64_t i = 1; i < kRows; i += 2)
+        for (std::int64_t j = 0; j < kDim; ++j) queries[static_cast<std::size_t>(i * kDim + j)] *= -2;
+    std::fill_n(rows.begin(), kDim, 0.0f);
+    std::fill_n(queries.begin() + 3 * kDim, kDim, 0.0f);
+    std::vector<float> norms, out(kRows * kRows);
+    for (std::int64_t i = 0; i < kRows; ++i) norms.push_back(naive::inverse_norm(queries.data() + i * kDim, kDim));
+    const auto segment = build_segment(OneBucket{}, {}, view(rows, kRows), true, Ids(0, kRows), 1);
+    score_tile(*segment, Rank::cosine, {{}, view(queries, kRows), norms.data()}, 0, kRows, 0, kRows, out.data());
+    bool close = true, within = true, one = true;
+    for (std::int64_t q = 0; q < kRows; ++q)
         for (std::int64_t row = 0; row < kRows; ++row) {
             double dot = 0, a2 = 0, b2 = 0;
             for (std::int64_t j = 0; j < kDim; ++j) {
-                const double a = data.query_vectors[static_cast<std::size_t>(q * kDim + j)];
-                const double b = data.vectors[static_cast<std::size_t>(row * kDim + j)];
-                dot += a * b, a2 += a * a, b2 += b * b;
+                const double a = queries[static_cast<std::size_t>(q * kDim + j)];
+                const double b = rows[static_cast<std::size_t>(row * kDim + j)];
+                dot += a * b;
+                a2 += a * a;
+                b2 += b * b;
             }
-            const double expected = a2 == 0 || b2 == 0 ? 1.0 : 1 - dot / std::sqrt(a2 * b2);
-            const double distance = out[static_cast<std::size_t>(q * kRows + row)];
-            CHECK(std::abs(distance - expected) < 1e-6);
-            CHECK(distance >= 0);
+            const float distance = out[static_cast<std::size_t>(q * kRows + row)];
+            const double expected = a2 == 0 || b2 == 0 ? 1 : 1 - dot / std::sqrt(a2 * b2);
+            close &= std::abs(distance - expected) < 1e-6;
+            within &= distance >= 0 && distance <= 2;
+            one &= distance == 1 || (row != 0 && q != 3);
         }
-    CHECK(out[2 * kRows] == 1);    // a zero query
-    CHECK(out[3] == 1);            // a zero row
-    CHECK(out[kRows + 7] < 1e-6);  // itself
+    CHECK(close);
+    CHECK(within);
+    CHECK(one);
 }
