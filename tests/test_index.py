@@ -231,7 +231,7 @@ def test_given_keys(features, queries) -> None:
         ({"keys": np.zeros((0, 3), int)}, ValueError, r"keys must have shape \(tables, bits\)"),
         ({"keys": [[1.0, 2.0]]}, TypeError, "keys must be integers, got dtype float64"),
         ({"keys": [["a"]]}, TypeError, "keys must hold"),
-        ({"vectors": "float16"}, ValueError, "vectors must be one of None, 'float32', got 'float16'"),
+        ({"vectors": "float64"}, ValueError, "vectors must be one of None, 'float32', 'float16', got 'float64'"),
         ({"keys": "sample", "random_state": "x"}, TypeError, "random_state must be an integer"),
     ],
 )

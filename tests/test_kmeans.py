@@ -128,7 +128,7 @@ def test_adding_trains_and_is_all_or_nothing(features) -> None:
         ({"tol": float("nan")}, ValueError, "tol must be finite and at least 0, got nan"),
         ({"tol": "small"}, TypeError, "tol must be a number, got 'small'"),
         ({"algorithm": "elkan"}, ValueError, "algorithm must be one of 'lloyd', 'minibatch', got 'elkan'"),
-        ({"vectors": "float16"}, ValueError, "vectors must be one of None, 'float32'"),
+        ({"vectors": "float64"}, ValueError, "vectors must be one of None, 'float32', 'float16', got 'float64'"),
         ({"vectors": None}, ValueError, 'needs vectors="float32" or a hasher in codes'),
         ({"codes": RandomHyperplanes()}, NotFittedError, "this RandomHyperplanes is not fitted"),
         ({"codes": "random-hyperplanes"}, TypeError, "hasher must be a lshcore.hashers.Hasher, got str"),

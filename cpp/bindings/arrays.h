@@ -28,14 +28,10 @@ View<const T> matrix(const Array<T>& array, const char* name) {
     return {array.data(), array.shape(0), array.shape(1)};
 }
 
-/// No array: a view of nothing, with null data. (An array without rows has some.)
+/// No array: a view of nothing. (An array without rows still has columns.)
 template <class T>
 View<const T> matrix(const std::optional<Array<T>>& array, const char* name) {
-    if (!array) return {};
-    View<const T> view = matrix(*array, name);
-    static const T none{};
-    if (view.data == nullptr) view.data = &none;
-    return view;
+    return array ? matrix(*array, name) : View<const T>{};
 }
 
 template <class T>

@@ -7,6 +7,7 @@ namespace {
 
 using Codes = std::optional<Array<Word>>;
 using Vectors = std::optional<Array<float>>;
+using Allowed = std::optional<Array<bool>>;
 
 Rank rank_of(const std::string& name) {
     if (name == "hamming") return Rank::hamming;
@@ -15,10 +16,31 @@ Rank rank_of(const std::string& name) {
     throw py::value_error("rank: expected 'hamming', 'cosine' or 'l2', got '" + name + "'");
 }
 
+VectorType vector_type(const std::optional<std::string>& name) {
+    if (!name) return VectorType::none;
+    if (*name == "float32") return VectorType::float32;
+    if (*name == "float16") return VectorType::float16;
+    throw py::value_error("vectors: expected None, 'float32' or 'float16', got '" + *name + "'");
+}
+
+/// Queries and options as Python gives them. Holds nothing: the arrays outlive the call.
+struct Request {
+    Queries queries;
+    SearchOptions options;
+
+    Request(const Codes& codes, const Vectors& margins, const Vectors& vectors, const std::string& rank,
+            std::int64_t probes, int radius, std::int64_t shortlist, const Allowed& allowed, std::int64_t n_rows,
+            int n_jobs)
+        : queries{matrix(codes, "codes"), matrix(margins, "margins"), matrix(vectors, "vectors")},
+          options{rank_of(rank), probes,    n_jobs,
+                  radius,        shortlist, allowed ? vector_of(*allowed, n_rows, "allowed") : nullptr} {
+        require(queries.codes.cols > 0 || queries.vectors.cols > 0, "Index.search: query codes or vectors are needed");
+    }
+};
+
 template <class D>
-py::tuple search(const Index& index, View<const Word> codes, View<const float> vectors, std::int64_t k,
-                 const SearchOptions& options) {
-    const std::int64_t m = codes.data != nullptr ? codes.rows : vectors.rows;
+py::tuple search(const Index& index, const Request& request, std::int64_t k) {
+    const std::int64_t m = request.queries.size();
     auto distances = new_matrix<D>(m, k);
     auto ids = new_matrix<Id>(m, k);
     auto n_candidates = new_vector<std::int64_t>(m);
@@ -30,7 +52,7 @@ py::tuple search(const Index& index, View<const Word> codes, View<const float> v
     auto* t = reinterpret_cast<StageTimes*>(times.mutable_data());
     {
         py::gil_scoped_release release;
-        index.search<D>(codes, vectors, k, options, d, i, n, t);
+        index.search<D>(request.queries, k, request.options, d, i, n, t);
     }
     return py::make_tuple(distances, ids, n_candidates, times);
 }
@@ -39,8 +61,11 @@ py::tuple search(const Index& index, View<const Word> codes, View<const float> v
 
 void bind_index(py::module_& m) {
     py::class_<Index>(m, "Index")
-        .def(py::init<Partitioner, int, std::int64_t, bool>(), "partitioner"_a, "n_bits"_a = 0, "dim"_a = 0,
-             "store_vectors"_a = false)
+        .def(py::init(
+                 [](Partitioner partitioner, int n_bits, std::int64_t dim, const std::optional<std::string>& vectors) {
+                     return std::make_unique<Index>(std::move(partitioner), n_bits, dim, vector_type(vectors));
+                 }),
+             "partitioner"_a, "n_bits"_a = 0, "dim"_a = 0, "vectors"_a = py::none())
         .def("__len__", &Index::size)
         .def_property_readonly("n_segments", &Index::n_segments)
         .def_property_readonly("n_tables", [](const Index& index) { return n_tables(index.partitioner()); })
@@ -64,8 +89,8 @@ void bind_index(py::module_& m) {
                int n_jobs) {
                 const auto c = matrix(codes, "codes");
                 const auto v = matrix(vectors, "vectors");
-                require(c.data != nullptr || v.data != nullptr, "Index.add: codes or vectors are needed");
-                const Id* i = ids ? vector_of(*ids, c.data != nullptr ? c.rows : v.rows, "ids") : nullptr;
+                require(c.cols > 0 || v.cols > 0, "Index.add: codes or vectors are needed");
+                const Id* i = ids ? vector_of(*ids, c.cols > 0 ? c.rows : v.rows, "ids") : nullptr;
                 py::gil_scoped_release release;
                 index.add(c, v, i, n_jobs);
             },
@@ -73,42 +98,46 @@ void bind_index(py::module_& m) {
         .def(
             "search",
             [](const Index& index, const Codes& codes, const Vectors& vectors, std::int64_t k, const std::string& rank,
-               std::int64_t probes, int n_jobs) {
+               std::int64_t probes, int n_jobs, const Vectors& margins, int radius, std::int64_t shortlist,
+               const Allowed& allowed) {
                 if (k < 1) throw py::value_error("Index.search: k must be at least 1, got " + std::to_string(k));
-                const auto c = matrix(codes, "codes");
-                const auto v = matrix(vectors, "vectors");
-                const SearchOptions options{rank_of(rank), probes, n_jobs};
-                return options.rank == Rank::hamming ? search<std::uint16_t>(index, c, v, k, options)
-                                                     : search<float>(index, c, v, k, options);
+                const Request request(codes, margins, vectors, rank, probes, radius, shortlist, allowed, index.size(),
+                                      n_jobs);
+                return request.options.rank == Rank::hamming ? search<std::uint16_t>(index, request, k)
+                                                             : search<float>(index, request, k);
             },
-            "codes"_a.noconvert(), "vectors"_a.noconvert(), "k"_a, "rank"_a, "probes"_a, "n_jobs"_a = 1)
+            "codes"_a.noconvert(), "vectors"_a.noconvert(), "k"_a, "rank"_a, "probes"_a, "n_jobs"_a = 1,
+            "margins"_a.noconvert() = py::none(), "radius"_a = -1, "shortlist"_a = 0,
+            "allowed"_a.noconvert() = py::none())
         .def(
             "candidates",
-            [](const Index& index, const Codes& codes, const Vectors& vectors, std::int64_t probes, int n_jobs) {
-                const auto c = matrix(codes, "codes");
-                const auto v = matrix(vectors, "vectors");
+            [](const Index& index, const Codes& codes, const Vectors& vectors, std::int64_t probes, int n_jobs,
+               const Vectors& margins, int radius, const Allowed& allowed) {
+                const Request request(codes, margins, vectors, "hamming", probes, radius, 0, allowed, index.size(),
+                                      n_jobs);
                 std::vector<std::int64_t> offsets;
                 std::vector<Id> ids;
                 {
                     py::gil_scoped_release release;
-                    index.candidates(c, v, {Rank::hamming, probes, n_jobs}, offsets, ids);
+                    index.candidates(request.queries, request.options, offsets, ids);
                 }
                 return py::make_tuple(to_array(std::move(offsets)), to_array(std::move(ids)));
             },
-            "codes"_a.noconvert(), "vectors"_a.noconvert(), "probes"_a, "n_jobs"_a = 1)
+            "codes"_a.noconvert(), "vectors"_a.noconvert(), "probes"_a, "n_jobs"_a = 1,
+            "margins"_a.noconvert() = py::none(), "radius"_a = -1, "allowed"_a.noconvert() = py::none())
         .def(
             "evaluate",
             [](const Index& index, RankingAccumulator& accumulator, const Codes& codes, const Vectors& vectors,
                const std::string& rank, std::int64_t probes, const Labels& query_labels, const Labels& gallery_labels,
-               int n_jobs) {
-                const auto c = matrix(codes, "codes");
-                const auto v = matrix(vectors, "vectors");
-                const SearchOptions options{rank_of(rank), probes, n_jobs};
+               int n_jobs, const Vectors& margins, int radius, std::int64_t shortlist, const Allowed& allowed) {
+                const Request request(codes, margins, vectors, rank, probes, radius, shortlist, allowed, index.size(),
+                                      n_jobs);
                 py::gil_scoped_release release;
-                index.evaluate(accumulator, c, v, options, query_labels, gallery_labels);
+                index.evaluate(accumulator, request.queries, request.options, query_labels, gallery_labels);
             },
             "accumulator"_a, "codes"_a.noconvert(), "vectors"_a.noconvert(), "rank"_a, "probes"_a, "query_labels"_a,
-            "gallery_labels"_a, "n_jobs"_a = 1);
+            "gallery_labels"_a, "n_jobs"_a = 1, "margins"_a.noconvert() = py::none(), "radius"_a = -1,
+            "shortlist"_a = 0, "allowed"_a.noconvert() = py::none());
 }
 
 }  // namespace lshcore::python

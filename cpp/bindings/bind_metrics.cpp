@@ -93,16 +93,22 @@ void bind_metrics(py::module_& m) {
     m.def(
         "rank_hamming",
         [](Acc& accumulator, const Array<Word>& queries, const Array<Word>& gallery, int n_bits,
-           const Labels& query_labels, const Labels& gallery_labels, int n_jobs) {
+           const Labels& query_labels, const Labels& gallery_labels, int n_jobs, const py::object& progress) {
             const auto q = matrix(queries, "queries"), g = matrix(gallery, "gallery");
             check_padding(q, n_bits);
             check_padding(g, n_bits);
             require(accumulator.n_bits() == n_bits, "rank_hamming: the accumulator is for another width");
+            std::function<void(std::int64_t)> report;
+            if (!progress.is_none())
+                report = [&progress](std::int64_t done) {
+                    py::gil_scoped_acquire gil;
+                    progress(done);
+                };
             py::gil_scoped_release release;
-            rank_hamming(accumulator, q, g, query_labels, gallery_labels, n_jobs);
+            rank_hamming(accumulator, q, g, query_labels, gallery_labels, n_jobs, report);
         },
         "accumulator"_a, "queries"_a.noconvert(), "gallery"_a.noconvert(), "n_bits"_a, "query_labels"_a,
-        "gallery_labels"_a, "n_jobs"_a = 1);
+        "gallery_labels"_a, "n_jobs"_a = 1, "progress"_a = py::none());
 }
 
 }  // namespace lshcore::python

@@ -1,11 +1,12 @@
 #include "lshcore/candidates.h"
 
 #include <algorithm>
+#include <numeric>
 
 namespace lshcore {
 
 void CandidateUnion::begin(std::int64_t n_rows) {
-    rows_.clear();
+    n_ = 0;
     if (static_cast<std::int64_t>(mark_.size()) < n_rows) mark_.resize(static_cast<std::size_t>(n_rows), 0);
     if (++current_ == 0) {  // 255 unions later: the one time the marks are cleared
         std::fill(mark_.begin(), mark_.end(), std::uint8_t{0});
@@ -13,34 +14,90 @@ void CandidateUnion::begin(std::int64_t n_rows) {
     }
 }
 
-void Prober::prepare(View<const Word> codes, View<const float> vectors, std::int64_t first, std::int64_t n) {
-    codes_ = codes;
+Row* CandidateUnion::grow(std::size_t n) {
+    if (rows_.size() < n_ + n) rows_.resize(2 * (n_ + n));
+    return rows_.data() + n_;
+}
+
+void CandidateUnion::add(std::span<const Row> bucket, const bool* allowed) {
+    Row* const begin = grow(bucket.size());
+    Row* end = begin;
+    // Without a branch: whether a row was met before is anybody's guess.
+    for (const Row row : bucket) {
+        *end = row;
+        end += (mark_[row] != current_) & (allowed == nullptr || allowed[row]);
+        mark_[row] = current_;
+    }
+    n_ += static_cast<std::size_t>(end - begin);
+}
+
+void CandidateUnion::add_disjoint(std::span<const Row> bucket, const bool* allowed) {
+    Row* const begin = grow(bucket.size());
+    Row* const end = allowed == nullptr ? std::copy(bucket.begin(), bucket.end(), begin)
+                                        : std::copy_if(bucket.begin(), bucket.end(), begin,
+                                                       [allowed](Row row) { return allowed[row]; });
+    n_ += static_cast<std::size_t>(end - begin);
+}
+
+Prober::Prober(const Partitioner& partitioner, const Queries& queries, const ProbeOptions& options)
+    : partitioner_(partitioner), queries_(queries), options_(options) {
+    if (const auto* keys = std::get_if<BitKeys>(&partitioner)) sequence_.emplace_back(*keys);
+}
+
+void Prober::prepare(std::int64_t first, std::int64_t n) {
     first_ = first;
     if (const auto* clusters = std::get_if<ClusterKeys>(&partitioner_)) {
-        clusters_.resize(static_cast<std::size_t>(n * probes_));
-        clusters->nearest({vectors.row(first), n, vectors.cols}, probes_, clusters_.data());
+        const View<const float> x = queries_.vectors;
+        clusters_.resize(static_cast<std::size_t>(n * options_.probes));
+        clusters->nearest({x.row(first), n, x.cols}, options_.probes, clusters_.data());
     }
 }
 
-std::span<const Row> Prober::candidates(const Segment& segment, std::int64_t q) {
+void Prober::add_probes(const BitKeys& keys, const Segment& segment, std::int64_t q, const bool* allowed) {
+    const float* margins = queries_.margins.data ? queries_.margins.row(q) : nullptr;
+    const auto& probes = sequence_[0].find(queries_.codes.row(q), margins, options_.probes);
+    // Three passes, so that what one waits for in memory is on its way for all.
+    if (!keys.wide())
+        for (const Probe& probe : probes)
+            segment.tables[static_cast<std::size_t>(probe.table)].prefetch(probe.key.words[0]);
+    buckets_.clear();
+    for (const Probe& probe : probes) {
+        const auto bucket = bucket_of(keys, probe.table, segment.tables[static_cast<std::size_t>(probe.table)],
+                                      segment.codes.data(), segment.words, probe.key);
+        if (bucket.empty()) continue;
+        __builtin_prefetch(bucket.data());
+        buckets_.push_back(bucket);
+    }
+    for (const auto bucket : buckets_) {
+        if (keys.n_tables() == 1)
+            union_.add_disjoint(bucket, allowed);
+        else
+            union_.add(bucket, allowed);
+    }
+}
+
+void Prober::add_within_radius(const BitKeys& keys, const Segment& segment, std::int64_t q, const bool* allowed) {
+    for (int t = 0; t < keys.n_tables(); ++t)
+        probe_radius(keys, t, segment.tables[static_cast<std::size_t>(t)], segment.codes.data(), segment.words,
+                     keys.key(t, queries_.codes.row(q)), options_.radius,
+                     [&](std::span<const Row> bucket) { union_.add(bucket, allowed); });
+}
+
+std::span<const Row> Prober::candidates(const Segment& segment, std::int64_t q, const bool* allowed) {
     union_.begin(segment.size());
-    if (const auto* bits = std::get_if<BitKeys>(&partitioner_)) {
-        const Word* code = codes_.row(q);
-        for (int t = 0; t < bits->n_tables(); ++t) {
-            const Table& table = segment.tables[static_cast<std::size_t>(t)];
-            const Word key = bits->key(t, code);
-            const auto bucket = !bits->wide() ? table.bucket(key) : table.bucket(key, [&](Row row) {
-                return bits->compare(t, code, segment.codes.data() + std::int64_t{row} * segment.words) == 0;
-            });
-            if (bits->n_tables() == 1)
-                union_.add_disjoint(bucket);
-            else
-                union_.add(bucket);
-        }
+    if (const auto* keys = std::get_if<BitKeys>(&partitioner_)) {
+        if (options_.radius >= 0)
+            add_within_radius(*keys, segment, q, allowed);
+        else
+            add_probes(*keys, segment, q, allowed);
+    } else if (std::holds_alternative<ClusterKeys>(partitioner_)) {
+        const std::int32_t* clusters = clusters_.data() + (q - first_) * options_.probes;
+        for (std::int64_t p = 0; p < options_.probes; ++p)
+            union_.add_disjoint(segment.tables[0].bucket(static_cast<Word>(clusters[p])), allowed);
     } else {
-        const std::int32_t* clusters = clusters_.data() + (q - first_) * probes_;
-        for (std::int64_t p = 0; p < probes_; ++p)
-            union_.add_disjoint(segment.tables[0].bucket(static_cast<Word>(clusters[p])));
+        std::vector<Row> all(static_cast<std::size_t>(segment.size()));
+        std::iota(all.begin(), all.end(), Row{0});
+        union_.add_disjoint(all, allowed);
     }
     return union_.rows();
 }

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <string>
 
 #include "lshcore/error.h"
-#include "lshcore/kernels.h"
 #include "lshcore/parallel.h"
 #include "radix.h"
 
@@ -112,6 +112,32 @@ void Labels::check_comparable(const Labels& a, const Labels& b) {
     if (a.n_labels_ != b.n_labels_)
         throw std::invalid_argument("labels: queries have " + std::to_string(a.n_labels_) +
                                     " label columns, the gallery " + std::to_string(b.n_labels_));
+}
+
+int Labels::compare(std::int64_t a, std::int64_t b) const {
+    const auto order = [](auto x, auto y) { return x < y ? -1 : x > y; };
+    if (is_single()) return order(single_[static_cast<std::size_t>(a)], single_[static_cast<std::size_t>(b)]);
+    for (std::int64_t w = 0; w < words_; ++w)
+        if (const int c = order(multi_[static_cast<std::size_t>(a * words_ + w)],
+                                multi_[static_cast<std::size_t>(b * words_ + w)]))
+            return c;
+    return 0;
+}
+
+std::vector<std::int64_t> Labels::ordered() const {
+    std::vector<std::int64_t> order(static_cast<std::size_t>(n_));
+    std::iota(order.begin(), order.end(), std::int64_t{0});
+    if (!is_single()) {
+        std::stable_sort(order.begin(), order.end(), [&](auto a, auto b) { return compare(a, b) < 0; });
+    } else if (n_ > 0) {
+        const auto [least, most] = std::minmax_element(single_.begin(), single_.end());
+        const auto rank = [&, base = static_cast<Word>(*least)](std::int64_t row) {
+            return static_cast<Word>(single_[static_cast<std::size_t>(row)]) - base;
+        };
+        std::vector<std::int64_t> spare;
+        radix_sort(order, spare, static_cast<Word>(*most) - static_cast<Word>(*least), rank);
+    }
+    return order;
 }
 
 std::int64_t Labels::count_relevant(std::int64_t q, const Labels& gallery) const {
@@ -258,41 +284,6 @@ RankingAccumulator::QueryValues RankedList::finish(std::int64_t n_relevant) {
     else
         groups_from_keys();
     return accumulator_->evaluate(groups_, n_relevant);
-}
-
-void rank_hamming(RankingAccumulator& accumulator, View<const Word> queries, View<const Word> gallery,
-                  const Labels& query_labels, const Labels& gallery_labels, int n_jobs) {
-    require(queries.cols == gallery.cols, "rank_hamming: queries and gallery must have codes of the same width");
-    require(queries.cols == words_for(accumulator.n_bits()), "rank_hamming: the accumulator is for another width");
-    require(query_labels.size() == queries.rows && gallery_labels.size() == gallery.rows,
-            "rank_hamming: one label an item is needed");
-    Labels::check_comparable(query_labels, gallery_labels);
-
-    constexpr std::int64_t kQueryBlock = 8, kBlockWords = 16384;
-    const int words = static_cast<int>(gallery.cols);
-    const std::int64_t block = std::max<std::int64_t>(64, kBlockWords / words);
-    std::vector<RankingAccumulator::QueryValues> values(static_cast<std::size_t>(queries.rows));
-    parallel_for(ceil_div(queries.rows, kQueryBlock), n_jobs, [&](std::int64_t b, int) {
-        const std::int64_t first = b * kQueryBlock, n = std::min(kQueryBlock, queries.rows - first);
-        std::vector<RankedList> lists(static_cast<std::size_t>(n), RankedList(accumulator));
-        for (auto& list : lists) list.begin();
-        std::vector<std::uint16_t> distances(static_cast<std::size_t>(block));
-        for (std::int64_t row = 0; row < gallery.rows; row += block) {
-            const std::int64_t count = std::min(block, gallery.rows - row);
-            for (std::int64_t q = 0; q < n; ++q) {
-                kernels().hamming_block(queries.row(first + q), gallery.row(row), count, words, distances.data());
-                query_labels.with_relevance(first + q, gallery_labels, [&](auto is_relevant) {
-                    auto& list = lists[static_cast<std::size_t>(q)];
-                    for (std::int64_t i = 0; i < count; ++i)
-                        list.add(distances[static_cast<std::size_t>(i)], row + i, is_relevant(row + i));
-                });
-            }
-        }
-        for (std::int64_t q = 0; q < n; ++q)
-            values[static_cast<std::size_t>(first + q)] =
-                lists[static_cast<std::size_t>(q)].finish(query_labels.count_relevant(first + q, gallery_labels));
-    });
-    for (const auto& query : values) accumulator.add(query);
 }
 
 }  // namespace lshcore

@@ -40,7 +40,7 @@ struct Job {
 
     /// Takes blocks until there are none; between_blocks runs after each.
     template <class F>
-    void work(int worker, F&& between_blocks) {
+    void work(int worker, F& between_blocks) {
         while (!stop.load(std::memory_order_relaxed)) {
             const std::int64_t block = next_block.fetch_add(1, std::memory_order_relaxed);
             if (block >= n_blocks) return;
@@ -48,6 +48,42 @@ struct Job {
             between_blocks();
         }
     }
+};
+
+/// Asks, at most every 50 ms, whether to stop. For the thread that called parallel_for.
+class Poll {
+   public:
+    void operator()() {
+        const auto now = std::chrono::steady_clock::now();
+        if (now - last_ < kInterruptPeriod) return;
+        last_ = now;
+        bool (*check)() = g_interrupt_check.load();
+        if (check != nullptr && check()) throw Interrupted();
+    }
+
+   private:
+    std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+};
+
+// What this thread is working on; poll is null on the pool's own threads.
+thread_local Job* t_job = nullptr;
+thread_local Poll* t_poll = nullptr;
+
+/// Sets them for a while: a body may call parallel_for again.
+struct Working {
+    Working(Job* job, Poll* poll) : outer_job(t_job), outer_poll(t_poll) {
+        t_job = job;
+        t_poll = poll;
+    }
+    ~Working() {
+        t_job = outer_job;
+        t_poll = outer_poll;
+    }
+    Working(const Working&) = delete;
+    Working& operator=(const Working&) = delete;
+
+    Job* outer_job;
+    Poll* outer_poll;
 };
 
 class Pool {
@@ -60,15 +96,9 @@ class Pool {
         }
         wake_.notify_all();
 
-        auto last_check = std::chrono::steady_clock::now();
-        const auto poll = [&] {
-            const auto now = std::chrono::steady_clock::now();
-            if (now - last_check < kInterruptPeriod) return;
-            last_check = now;
-            bool (*check)() = g_interrupt_check.load();
-            if (check != nullptr && check()) throw Interrupted();
-        };
+        Poll poll;
         try {
+            const Working working(&job, &poll);
             job.work(0, poll);
         } catch (...) {
             fail(job);
@@ -116,7 +146,9 @@ class Pool {
             ++job->active;
             lock.unlock();
             try {
-                job->work(worker, [] {});
+                const Working working(job, nullptr);
+                auto nothing = [] {};
+                job->work(worker, nothing);
             } catch (...) {
                 fail(*job);
             }
@@ -161,6 +193,12 @@ void parallel_for(std::int64_t n_blocks, int n_jobs, const std::function<void(st
     job.n_blocks = n_blocks;
     job.max_helpers = static_cast<int>(std::min<std::int64_t>(std::max(n_jobs, 1), n_blocks)) - 1;
     pool().run(job);
+}
+
+void interruption_point() {
+    if (t_job == nullptr) return;
+    if (t_job->stop.load(std::memory_order_relaxed)) throw Interrupted();
+    if (t_poll != nullptr) (*t_poll)();
 }
 
 int available_cpus() {

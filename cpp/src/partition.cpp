@@ -66,8 +66,8 @@ BitKeys::BitKeys(std::vector<std::int32_t> positions, int n_tables, int key_bits
     first_run_.push_back(runs_.size());
 }
 
-BitKeys::FullKey BitKeys::full_key(int table, const Word* code) const {
-    FullKey key;
+Key BitKeys::key(int table, const Word* code) const {
+    Key key;
     const auto t = static_cast<std::size_t>(table);
     for (std::size_t r = first_run_[t]; r < first_run_[t + 1]; ++r) {
         const Run& run = runs_[r];
@@ -76,19 +76,11 @@ BitKeys::FullKey BitKeys::full_key(int table, const Word* code) const {
     return key;
 }
 
-Word BitKeys::key(int table, const Word* code) const {
-    const FullKey full = full_key(table, code);
-    if (!wide()) return full.words[0];
+Word BitKeys::name(const Key& key) const {
+    if (!wide()) return key.words[0];
     Word fingerprint = 0;
-    for (int w = 0; w < words_for(key_bits_); ++w) fingerprint = mix(fingerprint ^ full.words[w]);
+    for (int w = 0; w < words_for(key_bits_); ++w) fingerprint = mix(fingerprint ^ key.words[w]);
     return fingerprint;
-}
-
-int BitKeys::compare(int table, const Word* a, const Word* b) const {
-    const FullKey left = full_key(table, a), right = full_key(table, b);
-    for (int w = words_for(key_bits_) - 1; w >= 0; --w)
-        if (left.words[w] != right.words[w]) return left.words[w] < right.words[w] ? -1 : 1;
-    return 0;
 }
 
 ClusterKeys::ClusterKeys(std::vector<float> centroids, std::int64_t n_clusters, std::int64_t dim)
@@ -96,23 +88,38 @@ ClusterKeys::ClusterKeys(std::vector<float> centroids, std::int64_t n_clusters, 
     require(n_clusters >= 1 && dim >= 1, "ClusterKeys: centroids must have at least one row and one column");
     require(centroids_.size() == static_cast<std::size_t>(n_clusters * dim),
             "ClusterKeys: centroids must be (n_clusters, dim)");
+    mean_.resize(static_cast<std::size_t>(dim));
+    for (std::int64_t j = 0; j < dim; ++j) {
+        double sum = 0;
+        for (std::int64_t c = 0; c < n_clusters; ++c) sum += centroids_[static_cast<std::size_t>(c * dim + j)];
+        mean_[static_cast<std::size_t>(j)] = static_cast<float>(sum / static_cast<double>(n_clusters));
+    }
+    centred_.resize(centroids_.size());
+    subtract_mean(this->centroids(), centred_.data());
     half_norms_.resize(static_cast<std::size_t>(n_clusters));
     for (std::int64_t c = 0; c < n_clusters; ++c) {
-        const float* row = centroids_.data() + c * dim;
+        const float* row = centred_.data() + c * dim;
         float& norm = half_norms_[static_cast<std::size_t>(c)];
         kernels().dot_tile(row, 1, row, 1, dim, &norm, 1);
         norm *= 0.5f;
     }
 }
 
+void ClusterKeys::subtract_mean(View<const float> x, float* out) const {
+    for (std::int64_t i = 0; i < x.rows; ++i)
+        for (std::int64_t j = 0; j < dim_; ++j) out[i * dim_ + j] = x.row(i)[j] - mean_[static_cast<std::size_t>(j)];
+}
+
 void ClusterKeys::nearest(View<const float> x, std::int64_t probes, std::int32_t* keys) const {
     constexpr std::int64_t kBlock = 64;
     std::vector<float> scores(static_cast<std::size_t>(kBlock * n_clusters_));
     std::vector<std::int32_t> order(static_cast<std::size_t>(n_clusters_));
+    std::vector<float> centred(static_cast<std::size_t>(kBlock * dim_));
     for (std::int64_t begin = 0; begin < x.rows; begin += kBlock) {
         const std::int64_t n = std::min(kBlock, x.rows - begin);
+        subtract_mean({x.row(begin), n, dim_}, centred.data());
         for (std::int64_t c = 0; c < n_clusters_; c += kBlock)
-            kernels().dot_tile(x.row(begin), n, centroids_.data() + c * dim_, std::min(kBlock, n_clusters_ - c), dim_,
+            kernels().dot_tile(centred.data(), n, centred_.data() + c * dim_, std::min(kBlock, n_clusters_ - c), dim_,
                                scores.data() + c, n_clusters_);
         for (std::int64_t i = 0; i < n; ++i) {
             // |c|^2 / 2 - <x, c>: half the squared distance, less what is the same for every cluster.

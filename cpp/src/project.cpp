@@ -91,6 +91,23 @@ void inverse_norms(View<const float> x, float* out, int n_jobs) {
     });
 }
 
+void to_half(View<const float> x, Half* out, float* norms, int n_jobs) {
+    constexpr float kMost = 65504;
+    for_row_blocks(x.rows, kRowBlock, n_jobs, [&](std::int64_t begin, std::int64_t n, int) {
+        const float* first = x.row(begin);
+        for (std::int64_t i = 0; i < n * x.cols; ++i)
+            if (!(std::fabs(first[i]) <= kMost))
+                throw std::invalid_argument("float16 vectors: expected magnitudes up to 65504, got " +
+                                            std::to_string(first[i]) + " at row " + std::to_string(begin + i / x.cols) +
+                                            ", column " + std::to_string(i % x.cols));
+        Half* halves = out + begin * x.cols;
+        kernels().to_half(first, n * x.cols, halves);
+        std::vector<float> zeros(static_cast<std::size_t>(x.cols), 0.0f);
+        kernels().l2_tile_half(zeros.data(), 1, halves, n, x.cols, norms + begin, n);
+        for (std::int64_t i = begin; i < begin + n; ++i) norms[i] = norms[i] > 0 ? 1.0f / std::sqrt(norms[i]) : 0.0f;
+    });
+}
+
 void normalize_rows(View<const float> x, float* out, int n_jobs) {
     std::vector<float> inverse(static_cast<std::size_t>(x.rows));
     inverse_norms(x, inverse.data(), n_jobs);

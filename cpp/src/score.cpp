@@ -24,8 +24,12 @@ template <>
 void score_rows(const Segment& s, Rank rank, const Queries& queries, std::int64_t q, const Row* rows, std::int64_t n,
                 float* out) {
     const float* query = queries.vectors.row(q);
-    if (rank == Rank::l2) return kernels().l2_gather(query, s.vectors.data(), rows, n, s.dim, out);
-    kernels().dot_gather(query, s.vectors.data(), rows, n, s.dim, out);
+    const Kernels& k = kernels();
+    if (s.halves.empty())
+        (rank == Rank::l2 ? k.l2_gather : k.dot_gather)(query, s.vectors.data(), rows, n, s.dim, out);
+    else
+        (rank == Rank::l2 ? k.l2_gather_half : k.dot_gather_half)(query, s.halves.data(), rows, n, s.dim, out);
+    if (rank == Rank::l2) return;
     for (std::int64_t i = 0; i < n; ++i)
         out[i] = cosine_distance(out[i], queries.inverse_norms[q], s.inverse_norms[rows[i]]);
 }
@@ -33,16 +37,23 @@ void score_rows(const Segment& s, Rank rank, const Queries& queries, std::int64_
 template <>
 void score_tile(const Segment& s, Rank, const Queries& queries, std::int64_t q, std::int64_t n_queries,
                 std::int64_t first, std::int64_t n_rows, std::uint16_t* out) {
+    std::vector<Word> groups(static_cast<std::size_t>((n_rows + 7) / 8 * 8 * s.words));
+    kernels().group_codes(s.codes.data() + first * s.words, n_rows, s.words, groups.data());
     for (std::int64_t i = 0; i < n_queries; ++i)
-        kernels().hamming_block(queries.codes.row(q + i), s.codes.data() + first * s.words, n_rows, s.words,
-                                out + i * n_rows);
+        kernels().grouped_distances(queries.codes.row(q + i), groups.data(), n_rows, s.words, out + i * n_rows);
 }
 
 template <>
 void score_tile(const Segment& s, Rank rank, const Queries& queries, std::int64_t q, std::int64_t n_queries,
                 std::int64_t first, std::int64_t n_rows, float* out) {
-    const auto tile = rank == Rank::l2 ? kernels().l2_tile : kernels().dot_tile;
-    tile(queries.vectors.row(q), n_queries, s.vectors.data() + first * s.dim, n_rows, s.dim, out, n_rows);
+    const Kernels& k = kernels();
+    const float* query = queries.vectors.row(q);
+    if (s.halves.empty())
+        (rank == Rank::l2 ? k.l2_tile : k.dot_tile)(query, n_queries, s.vectors.data() + first * s.dim, n_rows, s.dim,
+                                                    out, n_rows);
+    else
+        (rank == Rank::l2 ? k.l2_tile_half : k.dot_tile_half)(query, n_queries, s.halves.data() + first * s.dim, n_rows,
+                                                              s.dim, out, n_rows);
     if (rank == Rank::l2) return;
     for (std::int64_t i = 0; i < n_queries; ++i)
         for (std::int64_t j = 0; j < n_rows; ++j)

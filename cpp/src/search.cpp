@@ -2,11 +2,15 @@
 
 #include <algorithm>
 #include <chrono>
+#include <limits>
+#include <memory>
 #include <string>
+#include <type_traits>
 
 #include "lshcore/candidates.h"
 #include "lshcore/codes.h"
 #include "lshcore/error.h"
+#include "lshcore/hamming.h"
 #include "lshcore/index.h"
 #include "lshcore/parallel.h"
 #include "lshcore/project.h"
@@ -32,21 +36,16 @@ struct SearchSink {
     std::int64_t* n_candidates;
     StageTimes* times;
     TopK<D> best;
-    std::int64_t seen = 0;
 
-    void begin(std::int64_t) {
-        best.reset(k);
-        seen = 0;
-    }
+    void begin(std::int64_t) { best.reset(k); }
     template <class RowAt>
     void take(std::int64_t, const Segment& segment, std::int64_t, RowAt row_at, std::int64_t n, const D* d) {
-        seen += n;
         for (std::int64_t i = 0; i < n; ++i)
             if (d[i] <= best.bound()) best.push(d[i], segment.ids[row_at(i)]);
     }
-    void end(std::int64_t q) {
+    void end(std::int64_t q, std::int64_t n_found) {
         best.write(distances + q * k, ids + q * k);
-        n_candidates[q] = seen;
+        n_candidates[q] = n_found;
     }
     void timed(std::int64_t q, const StageTimes& t) { times[q] = t; }
 };
@@ -69,156 +68,254 @@ struct MetricsSink {
             }
         });
     }
-    void end(std::int64_t q) {
+    void end(std::int64_t q, std::int64_t) {
         values[static_cast<std::size_t>(q)] = list.finish(query_labels.count_relevant(q, gallery_labels));
     }
     void timed(std::int64_t, const StageTimes&) {}
 };
 
 constexpr std::int64_t kTileRows = 64;       // gallery rows a tile, exhaustive scans
+constexpr std::int64_t kTileQueries = 64;    // queries that share it
 constexpr std::int64_t kBucketQueries = 16;  // queries a block where tables choose the rows
+
+std::vector<CodeBatch> code_batches(const std::vector<std::shared_ptr<const Segment>>& segments) {
+    std::vector<CodeBatch> batches;
+    for (const auto& segment : segments) batches.push_back(segment->code_batch());
+    return batches;
+}
+
+/// The candidates of one query in all segments, cut down to the nearest few by (Hamming distance, id). Scratch of one
+/// thread.
+class Shortlist {
+   public:
+    void begin() { items_.clear(); }
+
+    void add(std::size_t segment_number, const Segment& segment, const Queries& queries, std::int64_t q,
+             std::span<const Row> rows) {
+        distances_.resize(rows.size());
+        score_rows(segment, Rank::hamming, queries, q, rows.data(), static_cast<std::int64_t>(rows.size()),
+                   distances_.data());
+        for (std::size_t i = 0; i < rows.size(); ++i)
+            items_.push_back(
+                {distances_[i], static_cast<std::uint32_t>(segment_number), rows[i], segment.ids[rows[i]]});
+    }
+
+    /// Calls take(segment number, rows) for each segment that has some.
+    template <class Take>
+    void cut(std::int64_t n, Take take) {
+        if (static_cast<std::int64_t>(items_.size()) > n) {
+            std::nth_element(items_.begin(), items_.begin() + n, items_.end(), [](const Item& a, const Item& b) {
+                return a.distance < b.distance || (a.distance == b.distance && a.id < b.id);
+            });
+            items_.resize(static_cast<std::size_t>(n));
+        }
+        std::sort(items_.begin(), items_.end(), [](const Item& a, const Item& b) {
+            return a.segment < b.segment || (a.segment == b.segment && a.row < b.row);
+        });
+        for (std::size_t begin = 0, end; begin < items_.size(); begin = end) {
+            rows_.clear();
+            for (end = begin; end < items_.size() && items_[end].segment == items_[begin].segment; ++end)
+                rows_.push_back(items_[end].row);
+            take(items_[begin].segment, std::span<const Row>(rows_));
+        }
+    }
+
+   private:
+    struct Item {
+        std::uint16_t distance;
+        std::uint32_t segment;
+        Row row;
+        Id id;
+    };
+    std::vector<Item> items_;
+    std::vector<std::uint16_t> distances_;
+    std::vector<Row> rows_;
+};
 
 }  // namespace
 
-std::int64_t Index::check_queries(View<const Word> codes, View<const float> vectors, const SearchOptions& options,
-                                  bool scored) const {
-    const bool keys_by_code = std::holds_alternative<BitKeys>(partitioner_);
+void Index::check_queries(const Queries& queries, const SearchOptions& options, bool scored) const {
+    const auto* keys = std::get_if<BitKeys>(&partitioner_);
     const auto* clusters = std::get_if<ClusterKeys>(&partitioner_);
-    const bool ranks_codes = scored && options.rank == Rank::hamming;
     const bool ranks_vectors = scored && options.rank != Rank::hamming;
+    const bool ranks_codes = scored && (options.rank == Rank::hamming || options.shortlist > 0);
     require(!ranks_codes || n_bits_ > 0, "Index.search: ranking by Hamming distance needs an index with codes");
-    require(!ranks_vectors || keep_vectors_, "Index.search: ranking by cosine or L2 needs an index that keeps vectors");
-    if (keys_by_code || ranks_codes) {
-        require(codes.data != nullptr, "Index.search: query codes are needed");
-        check_padding(codes, n_bits_);
+    require(!ranks_vectors || keep_ != VectorType::none,
+            "Index.search: ranking by cosine or L2 needs an index that keeps vectors");
+    require(options.shortlist >= 0, "Index.search: shortlist must not be negative");
+    require(options.shortlist == 0 || ranks_vectors || !scored,
+            "Index.search: a shortlist by Hamming distance is for ranking by cosine or L2");
+    if (keys != nullptr || ranks_codes) {
+        require(queries.codes.cols > 0, "Index.search: query codes are needed");
+        check_padding(queries.codes, n_bits_);
     }
+    if (queries.margins.data != nullptr)
+        require(queries.margins.cols == n_bits_ && queries.margins.rows == queries.size(),
+                "Index.search: margins must be (queries, n_bits)");
     if (clusters != nullptr || ranks_vectors) {
-        require(vectors.data != nullptr, "Index.search: query vectors are needed");
-        if (vectors.cols != dim_)
+        require(queries.vectors.cols > 0, "Index.search: query vectors are needed");
+        if (queries.vectors.cols != dim_)
             throw std::invalid_argument("Index.search: expected vectors of " + text(dim_) + " columns, got " +
-                                        text(vectors.cols));
+                                        text(queries.vectors.cols));
     }
-    const std::int64_t most = clusters != nullptr ? clusters->n_clusters() : std::max(1, n_tables(partitioner_));
-    const std::int64_t least = clusters != nullptr ? 1 : most;
-    if (options.probes < least || options.probes > most)
-        throw std::invalid_argument("Index.search: expected probes from " + text(least) + " to " + text(most) +
-                                    ", got " + text(options.probes));
-    const std::int64_t m = codes.data != nullptr ? codes.rows : vectors.rows;
-    require(codes.data == nullptr || vectors.data == nullptr || codes.rows == vectors.rows,
+    require(queries.codes.cols == 0 || queries.vectors.cols == 0 || queries.codes.rows == queries.vectors.rows,
             "Index.search: as many query codes as query vectors are needed");
-    return m;
+
+    const std::int64_t least = keys != nullptr ? keys->n_tables() : 1;
+    const std::int64_t most = keys != nullptr       ? std::numeric_limits<std::int64_t>::max()
+                              : clusters != nullptr ? clusters->n_clusters()
+                                                    : 1;
+    require(options.radius < 0 || keys != nullptr, "Index.search: only keys made of bits have a radius");
+    if (options.radius < 0 && (options.probes < least || options.probes > most))
+        throw std::invalid_argument("Index.search: expected probes from " + text(least) +
+                                    (keys != nullptr ? "" : " to " + text(most)) + ", got " + text(options.probes));
 }
 
 template <class D, class MakeSink>
-void Index::scan(const State& state, View<const Word> codes, View<const float> vectors, const SearchOptions& options,
-                 std::int64_t queries_a_block, MakeSink make_sink) const {
-    const std::int64_t m = codes.data != nullptr ? codes.rows : vectors.rows;
+void Index::scan(const State& state, const Queries& given, const SearchOptions& options, MakeSink make_sink) const {
+    using Sink = decltype(make_sink());
+    const std::int64_t m = given.size();
+    const bool exhaustive = std::holds_alternative<OneBucket>(partitioner_);
+    Queries queries = given;
     std::vector<float> norms;
     if (options.rank == Rank::cosine) {
         norms.resize(static_cast<std::size_t>(m));
-        inverse_norms(vectors, norms.data(), 1);
+        inverse_norms(queries.vectors, norms.data(), options.n_jobs);
+        queries.inverse_norms = norms.data();
     }
-    const Queries queries{codes, vectors, norms.data()};
-    const bool exhaustive = std::holds_alternative<OneBucket>(partitioner_);
-    using Sink = decltype(make_sink());
-    struct Scratch {
-        std::vector<Sink> sinks;
-        std::vector<D> distances;
-        std::unique_ptr<Prober> prober;
-    };
-    std::vector<Scratch> scratch(static_cast<std::size_t>(std::max(1, options.n_jobs)));
+    std::vector<std::int64_t> base{0};  // first row of each segment
+    for (const auto& segment : state.segments) base.push_back(base.back() + segment->size());
 
-    parallel_for(ceil_div(m, queries_a_block), options.n_jobs, [&](std::int64_t block, int worker) {
-        Scratch& mine = scratch[static_cast<std::size_t>(worker)];
-        const std::int64_t first = block * queries_a_block, n = std::min(queries_a_block, m - first);
-        const auto start = Clock::now();
-        if (exhaustive) {
-            while (static_cast<std::int64_t>(mine.sinks.size()) < n) mine.sinks.push_back(make_sink());
-            mine.distances.resize(static_cast<std::size_t>(n * kTileRows));
-            for (std::int64_t i = 0; i < n; ++i) mine.sinks[static_cast<std::size_t>(i)].begin(first + i);
-            std::int64_t base = 0;
-            for (const auto& segment : state.segments) {
-                for (std::int64_t row = 0; row < segment->size(); row += kTileRows) {
-                    const std::int64_t rows = std::min(kTileRows, segment->size() - row);
-                    score_tile(*segment, options.rank, queries, first, n, row, rows, mine.distances.data());
-                    for (std::int64_t i = 0; i < n; ++i)
-                        mine.sinks[static_cast<std::size_t>(i)].take(
-                            first + i, *segment, base, [row](std::int64_t j) { return row + j; }, rows,
-                            mine.distances.data() + i * rows);
-                }
-                base += segment->size();
+    if (exhaustive && options.shortlist == 0 && options.allowed == nullptr) {
+        // Float metrics hold the list of each query of a block: keep them to some 16 million entries.
+        const std::int64_t block = std::clamp<std::int64_t>(
+            (std::int64_t{1} << 24) / std::max<std::int64_t>(1, state.n_rows), 4, kTileQueries);
+        parallel_for(ceil_div(m, block), options.n_jobs, [&](std::int64_t b, int) {
+            const std::int64_t first = b * block, n = std::min(block, m - first);
+            const auto start = Clock::now();
+            std::vector<Sink> sinks;
+            for (std::int64_t i = 0; i < n; ++i) {
+                sinks.push_back(make_sink());
+                sinks.back().begin(first + i);
             }
-            for (std::int64_t i = 0; i < n; ++i) mine.sinks[static_cast<std::size_t>(i)].end(first + i);
+            std::vector<D> distances(static_cast<std::size_t>(n * kTileRows));
+            for (std::size_t s = 0; s < state.segments.size(); ++s) {
+                const Segment& segment = *state.segments[s];
+                for (std::int64_t row = 0; row < segment.size(); row += kTileRows) {
+                    const std::int64_t rows = std::min(kTileRows, segment.size() - row);
+                    score_tile(segment, options.rank, queries, first, n, row, rows, distances.data());
+                    for (std::int64_t i = 0; i < n; ++i)
+                        sinks[static_cast<std::size_t>(i)].take(
+                            first + i, segment, base[s], [row](std::int64_t j) { return row + j; }, rows,
+                            distances.data() + i * rows);
+                    interruption_point();
+                }
+            }
+            for (std::int64_t i = 0; i < n; ++i) sinks[static_cast<std::size_t>(i)].end(first + i, state.n_rows);
             const double each = seconds(start, Clock::now()) / static_cast<double>(n);
-            for (std::int64_t i = 0; i < n; ++i) mine.sinks[static_cast<std::size_t>(i)].timed(first + i, {0, 0, each});
-            return;
-        }
+            for (std::int64_t i = 0; i < n; ++i) sinks[static_cast<std::size_t>(i)].timed(first + i, {0, 0, each});
+        });
+        return;
+    }
 
-        if (!mine.prober) {
-            mine.prober = std::make_unique<Prober>(partitioner_, options.probes);
-            mine.sinks.push_back(make_sink());
-        }
-        Sink& sink = mine.sinks[0];
-        mine.prober->prepare(codes, vectors, first, n);
+    struct Scratch {
+        Sink sink;
+        Prober prober;
+        Shortlist shortlist;
+        std::vector<D> distances;
+    };
+    std::vector<std::unique_ptr<Scratch>> scratch(static_cast<std::size_t>(std::max(1, options.n_jobs)));
+    parallel_for(ceil_div(m, kBucketQueries), options.n_jobs, [&](std::int64_t block, int worker) {
+        auto& mine = scratch[static_cast<std::size_t>(worker)];
+        if (!mine)
+            mine.reset(new Scratch{make_sink(), {partitioner_, queries, {options.probes, options.radius}}, {}, {}});
+        const std::int64_t first = block * kBucketQueries, n = std::min(kBucketQueries, m - first);
+        const auto start = Clock::now();
+        mine->prober.prepare(first, n);
         const double probe = seconds(start, Clock::now()) / static_cast<double>(n);
         for (std::int64_t q = first; q < first + n; ++q) {
             StageTimes times{probe, 0, 0};
-            sink.begin(q);
-            std::int64_t base = 0;
+            const auto score = [&](std::size_t s, std::span<const Row> rows) {
+                const auto count = static_cast<std::int64_t>(rows.size());
+                if (mine->distances.size() < rows.size()) mine->distances.resize(rows.size());
+                score_rows(*state.segments[s], options.rank, queries, q, rows.data(), count, mine->distances.data());
+                mine->sink.take(
+                    q, *state.segments[s], base[s],
+                    [rows](std::int64_t j) { return rows[static_cast<std::size_t>(j)]; }, count,
+                    mine->distances.data());
+            };
+            mine->sink.begin(q);
+            mine->shortlist.begin();
+            std::int64_t n_found = 0;
             auto then = Clock::now();
-            for (const auto& segment : state.segments) {
-                const auto rows = mine.prober->candidates(*segment, q);
+            for (std::size_t s = 0; s < state.segments.size(); ++s) {
+                const Segment& segment = *state.segments[s];
+                const auto rows =
+                    mine->prober.candidates(segment, q, options.allowed ? options.allowed + base[s] : nullptr);
                 const auto met = Clock::now();
                 times.scan += seconds(then, met);
-                const auto count = static_cast<std::int64_t>(rows.size());
-                if (mine.distances.size() < rows.size()) mine.distances.resize(rows.size());
-                score_rows(*segment, options.rank, queries, q, rows.data(), count, mine.distances.data());
-                sink.take(
-                    q, *segment, base, [rows](std::int64_t j) { return rows[static_cast<std::size_t>(j)]; }, count,
-                    mine.distances.data());
-                base += segment->size();
+                n_found += static_cast<std::int64_t>(rows.size());
+                if (options.shortlist > 0)
+                    mine->shortlist.add(s, segment, queries, q, rows);
+                else
+                    score(s, rows);
                 then = Clock::now();
                 times.rerank += seconds(met, then);
             }
-            sink.end(q);
+            if (options.shortlist > 0) mine->shortlist.cut(options.shortlist, score);
+            mine->sink.end(q, n_found);
             times.rerank += seconds(then, Clock::now());
-            sink.timed(q, times);
+            mine->sink.timed(q, times);
         }
     });
 }
 
 template <class D>
-void Index::search(View<const Word> codes, View<const float> vectors, std::int64_t k, const SearchOptions& options,
-                   D* distances, Id* ids, std::int64_t* n_candidates, StageTimes* times) const {
+void Index::search(const Queries& queries, std::int64_t k, const SearchOptions& options, D* distances, Id* ids,
+                   std::int64_t* n_candidates, StageTimes* times) const {
     require(k >= 1, "Index.search: k must be at least 1");
-    check_queries(codes, vectors, options, true);
-    const bool exhaustive = std::holds_alternative<OneBucket>(partitioner_);
-    scan<D>(*state(), codes, vectors, options, exhaustive ? 64 : kBucketQueries,
-            [&] { return SearchSink<D>{k, distances, ids, n_candidates, times, {}}; });
+    check_queries(queries, options, true);
+    require((options.rank == Rank::hamming) == std::is_same_v<D, std::uint16_t>,
+            "Index.search: Hamming distances are uint16, all others float");
+    const auto now = state();
+    if constexpr (std::is_same_v<D, std::uint16_t>) {
+        if (std::holds_alternative<OneBucket>(partitioner_) && options.allowed == nullptr) {
+            const auto start = Clock::now();
+            hamming_search(queries.codes, code_batches(now->segments), k, distances, ids, options.n_jobs);
+            // The threads share the work evenly: a query took its share of the time of all.
+            const std::int64_t m = queries.size();
+            const double all =
+                seconds(start, Clock::now()) * static_cast<double>(std::min<std::int64_t>(options.n_jobs, m));
+            std::fill_n(n_candidates, m, now->n_rows);
+            std::fill_n(times, m, StageTimes{0, 0, all / static_cast<double>(std::max<std::int64_t>(1, m))});
+            return;
+        }
+    }
+    scan<D>(*now, queries, options, [&] { return SearchSink<D>{k, distances, ids, n_candidates, times, {}}; });
 }
 
-template void Index::search(View<const Word>, View<const float>, std::int64_t, const SearchOptions&, std::uint16_t*,
-                            Id*, std::int64_t*, StageTimes*) const;
-template void Index::search(View<const Word>, View<const float>, std::int64_t, const SearchOptions&, float*, Id*,
-                            std::int64_t*, StageTimes*) const;
+template void Index::search(const Queries&, std::int64_t, const SearchOptions&, std::uint16_t*, Id*, std::int64_t*,
+                            StageTimes*) const;
+template void Index::search(const Queries&, std::int64_t, const SearchOptions&, float*, Id*, std::int64_t*,
+                            StageTimes*) const;
 
-void Index::candidates(View<const Word> codes, View<const float> vectors, const SearchOptions& options,
-                       std::vector<std::int64_t>& offsets, std::vector<Id>& ids) const {
-    const std::int64_t m = check_queries(codes, vectors, options, false);
+void Index::candidates(const Queries& queries, const SearchOptions& options, std::vector<std::int64_t>& offsets,
+                       std::vector<Id>& ids) const {
+    check_queries(queries, options, false);
     const auto now = state();
+    const std::int64_t m = queries.size();
     std::vector<std::vector<Id>> found(static_cast<std::size_t>(m));
-    const bool exhaustive = std::holds_alternative<OneBucket>(partitioner_);
     parallel_for(ceil_div(m, kBucketQueries), options.n_jobs, [&](std::int64_t block, int) {
         const std::int64_t first = block * kBucketQueries, n = std::min(kBucketQueries, m - first);
-        Prober prober(partitioner_, options.probes);
-        if (!exhaustive) prober.prepare(codes, vectors, first, n);
+        Prober prober(partitioner_, queries, {options.probes, options.radius});
+        prober.prepare(first, n);
         for (std::int64_t q = first; q < first + n; ++q) {
             auto& mine = found[static_cast<std::size_t>(q)];
+            std::int64_t base = 0;
             for (const auto& segment : now->segments) {
-                if (exhaustive)
-                    for (std::int64_t row = 0; row < segment->size(); ++row) mine.push_back(segment->ids[row]);
-                else
-                    for (const Row row : prober.candidates(*segment, q)) mine.push_back(segment->ids[row]);
+                for (const Row row : prober.candidates(*segment, q, options.allowed ? options.allowed + base : nullptr))
+                    mine.push_back(segment->ids[row]);
+                base += segment->size();
             }
             std::sort(mine.begin(), mine.end());
         }
@@ -231,10 +328,11 @@ void Index::candidates(View<const Word> codes, View<const float> vectors, const 
     }
 }
 
-void Index::evaluate(RankingAccumulator& accumulator, View<const Word> codes, View<const float> vectors,
-                     const SearchOptions& options, const Labels& query_labels, const Labels& gallery_labels) const {
-    const std::int64_t m = check_queries(codes, vectors, options, true);
+void Index::evaluate(RankingAccumulator& accumulator, const Queries& queries, const SearchOptions& options,
+                     const Labels& query_labels, const Labels& gallery_labels) const {
+    check_queries(queries, options, true);
     const auto now = state();
+    const std::int64_t m = queries.size();
     if (query_labels.size() != m || gallery_labels.size() != now->n_rows)
         throw std::invalid_argument("Index.evaluate: expected " + text(m) + " query labels and " + text(now->n_rows) +
                                     " gallery labels, got " + text(query_labels.size()) + " and " +
@@ -244,12 +342,8 @@ void Index::evaluate(RankingAccumulator& accumulator, View<const Word> codes, Vi
     require(accumulator.n_bits() == (hamming ? n_bits_ : 0), "Index.evaluate: the accumulator is for another ranking");
 
     std::vector<RankingAccumulator::QueryValues> values(static_cast<std::size_t>(m));
-    // Exhaustive float rankings hold the whole list of each query of a block: keep it to some 16 million entries.
-    const std::int64_t block =
-        std::clamp<std::int64_t>((std::int64_t{1} << 24) / std::max<std::int64_t>(1, now->n_rows), 4, 64);
-    const bool exhaustive = std::holds_alternative<OneBucket>(partitioner_);
     const auto run = [&]<class D>(D) {
-        scan<D>(*now, codes, vectors, options, exhaustive ? block : kBucketQueries, [&] {
+        scan<D>(*now, queries, options, [&] {
             return MetricsSink<D>{query_labels, gallery_labels, values, RankedList(accumulator)};
         });
     };

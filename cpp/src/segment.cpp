@@ -44,18 +44,23 @@ Id Ids::common(const Ids& a, const Ids& b) {
 }
 
 std::shared_ptr<const Segment> build_segment(const Partitioner& partitioner, View<const Word> codes,
-                                             View<const float> vectors, bool keep_vectors, Ids ids, int n_jobs) {
+                                             View<const float> vectors, VectorType keep, Ids ids, int n_jobs) {
     const std::int64_t n = ids.size();
     auto segment = std::make_shared<Segment>(std::move(ids));
     if (codes.data != nullptr) {
         segment->words = static_cast<int>(codes.cols);
         segment->codes.assign(codes.data, codes.data + codes.rows * codes.cols);
     }
-    if (keep_vectors) {
+    if (keep != VectorType::none) {
         segment->dim = vectors.cols;
-        segment->vectors.assign(vectors.data, vectors.data + vectors.rows * vectors.cols);
         segment->inverse_norms.resize(static_cast<std::size_t>(n));
+    }
+    if (keep == VectorType::float32) {
+        segment->vectors.assign(vectors.data, vectors.data + vectors.rows * vectors.cols);
         inverse_norms(vectors, segment->inverse_norms.data(), n_jobs);
+    } else if (keep == VectorType::float16) {
+        segment->halves.resize(static_cast<std::size_t>(n * vectors.cols));
+        to_half(vectors, segment->halves.data(), segment->inverse_norms.data(), n_jobs);
     }
 
     if (const auto* bits = std::get_if<BitKeys>(&partitioner)) {
@@ -64,10 +69,14 @@ std::shared_ptr<const Segment> build_segment(const Partitioner& partitioner, Vie
         parallel_for(bits->n_tables(), n_jobs, [&](std::int64_t t, int) {
             const int table = static_cast<int>(t);
             std::vector<Word> keys(static_cast<std::size_t>(n));
-            for (std::int64_t i = 0; i < n; ++i) keys[static_cast<std::size_t>(i)] = bits->key(table, codes.row(i));
+            for (std::int64_t i = 0; i < n; ++i)
+                keys[static_cast<std::size_t>(i)] = bits->name(bits->key(table, codes.row(i)));
             Table::CompareRows compare;
             if (bits->wide())
-                compare = [&, table](Row a, Row b) { return bits->compare(table, codes.row(a), codes.row(b)); };
+                compare = [&, table](Row a, Row b) {
+                    const auto order = bits->key(table, codes.row(a)) <=> bits->key(table, codes.row(b));
+                    return order < 0 ? -1 : order > 0;
+                };
             built[static_cast<std::size_t>(t)] = std::make_unique<Table>(std::move(keys), universe, compare);
         });
         for (auto& table : built) segment->tables.push_back(std::move(*table));

@@ -17,6 +17,7 @@ Table::Table(std::vector<Word> keys, Word universe, const CompareRows& compare) 
         std::partial_sum(offsets_.begin(), offsets_.end(), offsets_.begin());
         std::vector<std::uint32_t> next(offsets_.begin(), offsets_.end() - 1);
         for (std::size_t i = 0; i < n; ++i) rows_[next[keys[i]]++] = static_cast<Row>(i);
+        for (std::size_t b = 0; b < universe; ++b) n_buckets_ += offsets_[b + 1] > offsets_[b];
         return;
     }
 
@@ -56,6 +57,7 @@ Table::Table(std::vector<Word> keys, Word universe, const CompareRows& compare) 
         rows_[i] = entries[i].row;
     }
     offsets_.push_back(static_cast<std::uint32_t>(n));
+    n_buckets_ = static_cast<std::int64_t>(keys_.size());
     keys_.shrink_to_fit();
     offsets_.shrink_to_fit();
 }

@@ -80,6 +80,7 @@ def rank_hamming(
     query_labels: Labels,
     gallery_labels: Labels,
     n_jobs: int = 1,
+    progress: Callable[[int], None] | None = None,
 ) -> None: ...
 
 class Index:
@@ -88,7 +89,7 @@ class Index:
         partitioner: OneBucket | BitKeys | ClusterKeys,
         n_bits: int = 0,
         dim: int = 0,
-        store_vectors: bool = False,
+        vectors: str | None = None,
     ) -> None: ...
     def __len__(self) -> int: ...
     @property
@@ -101,10 +102,27 @@ class Index:
     def nbytes(self) -> dict[str, int]: ...
     def add(self, codes: _U64 | None, vectors: _F32 | None, ids: _I64 | None, n_jobs: int = 1) -> None: ...
     def search(
-        self, codes: _U64 | None, vectors: _F32 | None, k: int, rank: str, probes: int, n_jobs: int = 1
+        self,
+        codes: _U64 | None,
+        vectors: _F32 | None,
+        k: int,
+        rank: str,
+        probes: int,
+        n_jobs: int = 1,
+        margins: _F32 | None = None,
+        radius: int = -1,
+        shortlist: int = 0,
+        allowed: _Bools | None = None,
     ) -> tuple[_U16 | _F32, _I64, _I64, _F64]: ...
     def candidates(
-        self, codes: _U64 | None, vectors: _F32 | None, probes: int, n_jobs: int = 1
+        self,
+        codes: _U64 | None,
+        vectors: _F32 | None,
+        probes: int,
+        n_jobs: int = 1,
+        margins: _F32 | None = None,
+        radius: int = -1,
+        allowed: _Bools | None = None,
     ) -> tuple[_I64, _I64]: ...
     def evaluate(
         self,
@@ -116,5 +134,9 @@ class Index:
         query_labels: Labels,
         gallery_labels: Labels,
         n_jobs: int = 1,
+        margins: _F32 | None = None,
+        radius: int = -1,
+        shortlist: int = 0,
+        allowed: _Bools | None = None,
     ) -> None: ...
     def bucket_sizes(self, table: int) -> _I64: ...

@@ -32,7 +32,7 @@
 
 int main(int argc, char** argv) {
     constexpr int kSkipped = 77;
-    const std::string known[] = {"scalar", "avx2", "avx512"};
+    const std::string known[] = {"scalar", "avx2", "avx512bw", "avx512", "neon"};
     const char* env = std::getenv("LSHCORE_KERNELS");
     const std::string forced = env == nullptr ? "" : env;
     const auto here = lshcore::kernel_sets();

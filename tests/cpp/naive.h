@@ -152,12 +152,26 @@ inline float cosine(const float* a, const float* b, std::int64_t d) {
     return std::clamp(1.0f - dot(a, b, d) * inverse_norm(a, d) * inverse_norm(b, d), 0.0f, 2.0f);
 }
 
-/// The clusters in the order of |c|^2 / 2 - <x, c>, which is that of the distance.
+/// The clusters in the order of |c|^2 / 2 - <x, c>, which is that of the distance, x and c taken from the mean of the
+/// centroids.
 inline std::vector<std::int32_t> nearest_clusters(const float* x, View<const float> centroids) {
+    const std::int64_t d = centroids.cols;
+    std::vector<float> mean(static_cast<std::size_t>(d));
+    for (std::int64_t j = 0; j < d; ++j) {
+        double sum = 0;
+        for (std::int64_t c = 0; c < centroids.rows; ++c) sum += centroids.row(c)[j];
+        mean[static_cast<std::size_t>(j)] = static_cast<float>(sum / static_cast<double>(centroids.rows));
+    }
+    const auto centred = [&](const float* row) {
+        std::vector<float> result(row, row + d);
+        for (std::size_t j = 0; j < result.size(); ++j) result[j] -= mean[j];
+        return result;
+    };
+    const auto query = centred(x);
     std::vector<std::pair<float, std::int32_t>> order;
     for (std::int32_t c = 0; c < centroids.rows; ++c) {
-        const float* row = centroids.row(c);
-        order.push_back({dot(row, row, centroids.cols) * 0.5f - dot(x, row, centroids.cols), c});
+        const auto row = centred(centroids.row(c));
+        order.push_back({dot(row.data(), row.data(), d) * 0.5f - dot(query.data(), row.data(), d), c});
     }
     std::sort(order.begin(), order.end());
     std::vector<std::int32_t> clusters;

@@ -92,7 +92,7 @@ struct World {
     }
 
     std::unique_ptr<Index> index(const Partitioner& partitioner, const std::vector<std::int64_t>& batches) const {
-        auto result = std::make_unique<Index>(partitioner, kBits, kDim, true);
+        auto result = std::make_unique<Index>(partitioner, kBits, kDim, lshcore::VectorType::float32);
         std::int64_t first = 0;
         for (const auto n : batches) {
             add(*result, first, n);
@@ -148,6 +148,8 @@ struct World {
 
     // -- what the index says ---------------------------------------------------------------------------------------
 
+    lshcore::Queries queries() const { return {query_code_view(), {}, query_vector_view()}; }
+
     Answer search(const Index& index, const SearchOptions& options, std::int64_t k) const {
         return options.rank == Rank::hamming ? search_as<std::uint16_t>(index, options, k)
                                              : search_as<float>(index, options, k);
@@ -160,8 +162,7 @@ struct World {
         std::vector<Id> found(distances.size());
         std::vector<lshcore::StageTimes> times(kQueries);
         answer.n_candidates.resize(kQueries);
-        index.search(query_code_view(), query_vector_view(), k, options, distances.data(), found.data(),
-                     answer.n_candidates.data(), times.data());
+        index.search(queries(), k, options, distances.data(), found.data(), answer.n_candidates.data(), times.data());
         for (std::size_t i = 0; i < found.size(); ++i) answer.hits.push_back({distances[i], found[i]});
         return answer;
     }

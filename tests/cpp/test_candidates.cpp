@@ -66,11 +66,11 @@ TEST_CASE("candidates: a prober unions the buckets of any query of a block, in a
             for (const std::int64_t first : {0, 130}) {
                 const std::int64_t n = first == 0 ? 130 : 200;
                 segments.push_back(build_segment(one.partitioner, world.code_rows(first, n),
-                                                 world.vector_rows(first, n), false, Ids(first, n), 1));
+                                                 world.vector_rows(first, n), VectorType::none, Ids(first, n), 1));
             }
-            Prober prober(one.partitioner, probes);
+            Prober prober(one.partitioner, world.queries(), {probes});
             for (const std::int64_t first_query : {0, 5, 60}) {
-                prober.prepare(world.query_code_view(), world.query_vector_view(), first_query, 10);
+                prober.prepare(first_query, 10);
                 for (const std::int64_t q : {first_query + 9, first_query}) {
                     std::vector<std::int64_t> found;
                     for (const auto& segment : segments) {

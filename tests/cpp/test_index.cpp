@@ -49,7 +49,7 @@ TEST_CASE("index: rows keep their order and ids, and buckets are counted over th
     CHECK(bytes.codes == kRows * 2 * sizeof(Word));
     CHECK(bytes.vectors == kRows * (kDim + 1) * sizeof(float));
     CHECK(bytes.tables >= 2 * kRows * sizeof(Row));
-    CHECK(Index(OneBucket{}, kBits, 0, false).nbytes().codes == 0);
+    CHECK(Index(OneBucket{}, kBits, 0, VectorType::none).nbytes().codes == 0);
 }
 
 TEST_CASE("index: a failed add changes nothing") {
@@ -124,11 +124,12 @@ TEST_CASE("index: wide keys that share a fingerprint do not share a bucket") {
         std::vector<std::int32_t> positions(static_cast<std::size_t>(key_bits));
         std::iota(positions.begin(), positions.end(), 0);
         const BitKeys keys(positions, 1, key_bits, key_bits);
-        REQUIRE(keys.key(0, queries.data()) == keys.key(0, queries.data() + words));
-        Index index(keys, key_bits, 0, false);
+        REQUIRE(keys.name(keys.key(0, queries.data())) == keys.name(keys.key(0, queries.data() + words)));
+        Index index(keys, key_bits, 0, VectorType::none);
         auto rows = queries;
         rows.insert(rows.end(), queries.begin(), queries.end());
         for (int batch = 0; batch < 2; ++batch) index.add(view(rows, 4), {}, nullptr, 1);
+        CHECK(index.bucket_sizes(0) == std::vector<std::int64_t>{4, 4});
 
         const auto stranger = draw.codes(1, key_bits);
         queries.insert(queries.end(), stranger.begin(), stranger.end());
@@ -136,10 +137,10 @@ TEST_CASE("index: wide keys that share a fingerprint do not share a bucket") {
         std::vector<Id> ids, nearest(3 * 8);
         std::vector<std::uint16_t> distances(nearest.size());
         std::vector<StageTimes> times(3);
-        index.candidates(view(queries, 3), {}, {}, offsets, ids);
+        index.candidates({view(queries, 3), {}, {}}, {}, offsets, ids);
         CHECK(ids == std::vector<Id>{0, 2, 4, 6, 1, 3, 5, 7});
         CHECK(offsets == std::vector<std::int64_t>{0, 4, 8, 8});
-        index.search(view(queries, 3), {}, 8, {}, distances.data(), nearest.data(), n.data(), times.data());
+        index.search({view(queries, 3), {}, {}}, 8, {}, distances.data(), nearest.data(), n.data(), times.data());
         CHECK(n == std::vector<std::int64_t>{4, 4, 0});
         CHECK(std::vector<Id>(nearest.begin() + 8, nearest.begin() + 16) ==
               std::vector<Id>{1, 3, 5, 7, -1, -1, -1, -1});
@@ -155,7 +156,7 @@ TEST_CASE("index: searches beside an add see a whole number of batches") {
         std::vector<Answer> prefixes;
         for (std::int64_t n = 0; n <= kRows; n += kBatch)
             prefixes.push_back(world.brute(one, {Rank::hamming, one.probes[0], 1}, 20, n));
-        Index index(one.partitioner, kBits, kDim, true);
+        Index index(one.partitioner, kBits, kDim, VectorType::float32);
         std::atomic<bool> done{false};
         std::atomic<int> wrong{0};
         std::atomic<std::int64_t> searches[kReaders] = {};
@@ -185,11 +186,11 @@ TEST_CASE("index: searches beside an add see a whole number of batches") {
 TEST_CASE("index: parts that do not fit each other are refused") {
     const World world(6);
     const ClusterKeys clusters(world.centroids, World::kClusters, kDim);
-    CHECK_THROWS_AS(Index(OneBucket{}, 0, kDim, false), std::invalid_argument);
-    CHECK_THROWS_AS(Index(OneBucket{}, kBits, 0, true), std::invalid_argument);
-    CHECK_THROWS_AS(Index(OneBucket{}, 4097, 0, false), std::invalid_argument);
-    CHECK_THROWS_AS(Index(OneBucket{}, kBits, -1, false), std::invalid_argument);
-    CHECK_THROWS_AS(Index(world.bit_keys(1, 4), kBits - 1, 0, false), std::invalid_argument);
-    CHECK_THROWS_AS(Index(clusters, kBits, kDim + 1, false), std::invalid_argument);
-    CHECK_NOTHROW(Index(clusters, kBits, kDim, false));
+    CHECK_THROWS_AS(Index(OneBucket{}, 0, kDim, VectorType::none), std::invalid_argument);
+    CHECK_THROWS_AS(Index(OneBucket{}, kBits, 0, VectorType::float32), std::invalid_argument);
+    CHECK_THROWS_AS(Index(OneBucket{}, 4097, 0, VectorType::none), std::invalid_argument);
+    CHECK_THROWS_AS(Index(OneBucket{}, kBits, -1, VectorType::none), std::invalid_argument);
+    CHECK_THROWS_AS(Index(world.bit_keys(1, 4), kBits - 1, 0, VectorType::none), std::invalid_argument);
+    CHECK_THROWS_AS(Index(clusters, kBits, kDim + 1, VectorType::none), std::invalid_argument);
+    CHECK_NOTHROW(Index(clusters, kBits, kDim, VectorType::none));
 }

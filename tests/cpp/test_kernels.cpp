@@ -134,9 +134,33 @@ TEST_CASE("kernels: Hamming blocks and gathers count bits at every width") {
                 of_rows.push_back(
                     naive::hamming(query.data(), base.data() + std::int64_t{rows.data()[i]} * words, words));
             }
-            kernels().hamming_block(query.data(), block.data(), n, words, blocked.data());
+            const Fenced<Word> groups(std::vector<Word>(static_cast<std::size_t>((n + 7) / 8 * 8 * words), ~Word{0}));
+            kernels().group_codes(block.data(), n, words, groups.data());
+            kernels().grouped_distances(query.data(), groups.data(), n, words, blocked.data());
             kernels().hamming_gather(query.data(), base.data(), rows.data(), n, words, gathered.data());
             CHECK(blocked.copy() == of_block);
+
+            const std::int64_t bins = 64 * words + 1;  // the padding of these codes is not zero
+            std::vector<std::uint32_t> counts(4 * static_cast<std::size_t>(bins)), histogram(counts.size() / 4);
+            kernels().count_distances(query.data(), groups.data(), n, words, counts.data(), bins);
+            for (std::size_t d = 0; d < histogram.size(); ++d)
+                for (std::size_t table = 0; table < 4; ++table) histogram[d] += counts[table * histogram.size() + d];
+            std::vector<std::uint32_t> expected_counts(histogram.size());
+            for (const auto d : of_block) ++expected_counts[d];
+            CHECK(histogram == expected_counts);
+
+            for (const int threshold : {0, 1, 32 * words, 64 * words + 1}) {
+                std::vector<std::uint64_t> expected_hits;
+                for (std::int64_t i = 0; i < n; ++i)
+                    if (of_block[static_cast<std::size_t>(i)] < threshold)
+                        expected_hits.push_back(std::uint64_t{of_block[static_cast<std::size_t>(i)]} << 32 |
+                                                static_cast<std::uint64_t>(i));
+                Fenced<std::uint64_t> hits(n + 8);
+                const auto found =
+                    kernels().collect_below(query.data(), groups.data(), n, words, threshold, hits.data());
+                REQUIRE(found == static_cast<std::int64_t>(expected_hits.size()));
+                CHECK(std::equal(expected_hits.begin(), expected_hits.end(), hits.data()));
+            }
             CHECK(gathered.copy() == of_rows);
         }
     }

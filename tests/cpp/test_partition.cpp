@@ -21,14 +21,11 @@ std::vector<std::vector<std::int32_t>> position_kinds(naive::Draw& draw, int key
     return {run, {run.rbegin(), run.rend()}, draw.positions(key_bits, n_bits), draw.positions(key_bits, n_bits)};
 }
 
-/// The order of the full keys, from the last bit down.
-int compare_bits(const std::int32_t* positions, int key_bits, const Word* a, const Word* b) {
-    for (int j = key_bits - 1; j >= 0; --j)
-        if (naive::bit(a, positions[j]) != naive::bit(b, positions[j])) return naive::bit(a, positions[j]) ? 1 : -1;
-    return 0;
+bool same_bits_at(const std::int32_t* positions, int key_bits, const Word* a, const Word* b) {
+    for (int j = 0; j < key_bits; ++j)
+        if (naive::bit(a, positions[j]) != naive::bit(b, positions[j])) return false;
+    return true;
 }
-
-int sign(int x) { return (x > 0) - (x < 0); }
 
 }  // namespace
 
@@ -63,27 +60,26 @@ TEST_CASE("partition: BitKeys take the bits at their positions, first position f
                     set_bit(1, used.contains(j) ? bit : !bit);
                     set_bit(2, j == at[key_bits - 1] ? !bit : bit);
                 }
-                CHECK(keys.key(t, codes.data()) == keys.key(t, codes.data() + words));
-                CHECK(keys.key(t, codes.data()) != keys.key(t, codes.data() + 2 * words));
+                CHECK((keys.key(t, codes.data()) == keys.key(t, codes.data() + words)));
+                CHECK((keys.key(t, codes.data()) != keys.key(t, codes.data() + 2 * words)));
                 for (std::int64_t i = 0; i < kRows; ++i) {
                     const Word* code = codes.data() + i * words;
-                    if (key_bits <= 64) {
-                        Word expected = 0;
-                        for (int j = 0; j < key_bits; ++j) expected |= Word{naive::bit(code, at[j])} << j;
-                        CHECK(keys.key(t, code) == expected);
-                    }
+                    Key expected;
+                    for (int j = 0; j < key_bits; ++j)
+                        expected.words[j / 64] |= Word{naive::bit(code, at[j])} << (j % 64);
+                    CHECK((keys.key(t, code) == expected));
+                    if (key_bits <= 64) CHECK(keys.name(expected) == expected.words[0]);
                     for (std::int64_t other = 0; other < 4; ++other) {
                         const Word* with = codes.data() + other * words;
-                        const int order = compare_bits(at, key_bits, code, with);
-                        CHECK(sign(keys.compare(t, code, with)) == order);
-                        if (key_bits > 64) CHECK((keys.key(t, code) == keys.key(t, with)) == (order == 0));
+                        CHECK((keys.name(keys.key(t, code)) == keys.name(keys.key(t, with))) ==
+                              same_bits_at(at, key_bits, code, with));
                     }
                 }
             }
         }
 }
 
-TEST_CASE("partition: different wide keys under one fingerprint are told apart by compare, and by a table") {
+TEST_CASE("partition: different wide keys under one fingerprint are told apart, and by a table too") {
     naive::Draw draw(4);
     for (const int key_bits : {65, 70, 128, 200, 256}) {
         CAPTURE(key_bits);
@@ -93,16 +89,18 @@ TEST_CASE("partition: different wide keys under one fingerprint are told apart b
         std::vector<std::int32_t> positions(static_cast<std::size_t>(key_bits));
         std::iota(positions.begin(), positions.end(), 0);
         const BitKeys keys(positions, 1, key_bits, key_bits);
-        REQUIRE(keys.key(0, kinds.data()) == keys.key(0, kinds.data() + words));
-        CHECK(keys.compare(0, kinds.data(), kinds.data() + words) < 0);
-        CHECK(keys.compare(0, kinds.data() + words, kinds.data()) > 0);
+        const Word fingerprint = keys.name(keys.key(0, kinds.data()));
+        REQUIRE(keys.name(keys.key(0, kinds.data() + words)) == fingerprint);
+        CHECK((keys.key(0, kinds.data()) != keys.key(0, kinds.data() + words)));
 
         const auto code = [&](Row row) { return kinds.data() + row % kKinds * words; };
-        const Table table(std::vector<Word>(kRows, keys.key(0, kinds.data())), 0,
-                          [&](Row a, Row b) { return keys.compare(0, code(a), code(b)); });
+        const Table table(std::vector<Word>(kRows, fingerprint), 0, [&](Row a, Row b) {
+            const auto order = keys.key(0, code(a)) <=> keys.key(0, code(b));
+            return order < 0 ? -1 : order > 0;
+        });
         for (const Row kind : {0u, 1u}) {
-            const auto bucket = table.bucket(keys.key(0, code(kind)),
-                                             [&](Row row) { return keys.compare(0, code(kind), code(row)) == 0; });
+            const auto bucket =
+                table.bucket(fingerprint, [&](Row row) { return keys.key(0, code(kind)) == keys.key(0, code(row)); });
             CHECK(bucket.size() == (kind == 0 ? 5 : 4));
             for (const Row row : bucket) CHECK(row % kKinds == kind);
         }

@@ -28,8 +28,9 @@ struct Data {
         std::copy_n(vectors.begin() + 7 * kDim, kDim, query_vectors.begin() + kDim);  // query 1 is row 7
         for (std::int64_t q = 0; q < kQueries; ++q)
             query_norms.push_back(naive::inverse_norm(query_vectors.data() + q * kDim, kDim));
-        segment = build_segment(OneBucket{}, view(codes, kRows), view(vectors, kRows), true, Ids(0, kRows), 1);
-        queries = {view(query_codes, kQueries), view(query_vectors, kQueries), query_norms.data()};
+        segment =
+            build_segment(OneBucket{}, view(codes, kRows), view(vectors, kRows), VectorType::float32, Ids(0, kRows), 1);
+        queries = {view(query_codes, kQueries), {}, view(query_vectors, kQueries), query_norms.data()};
     }
 
     template <class D>
@@ -86,8 +87,8 @@ TEST_CASE("score: cosine is 1 - cos, never below 0 or above 2, and 1 from a zero
     std::fill_n(queries.begin() + 3 * kDim, kDim, 0.0f);
     std::vector<float> norms, out(kRows * kRows);
     for (std::int64_t i = 0; i < kRows; ++i) norms.push_back(naive::inverse_norm(queries.data() + i * kDim, kDim));
-    const auto segment = build_segment(OneBucket{}, {}, view(rows, kRows), true, Ids(0, kRows), 1);
-    score_tile(*segment, Rank::cosine, {{}, view(queries, kRows), norms.data()}, 0, kRows, 0, kRows, out.data());
+    const auto segment = build_segment(OneBucket{}, {}, view(rows, kRows), VectorType::float32, Ids(0, kRows), 1);
+    score_tile(*segment, Rank::cosine, {{}, {}, view(queries, kRows), norms.data()}, 0, kRows, 0, kRows, out.data());
     bool close = true, within = true, one = true;
     for (std::int64_t q = 0; q < kRows; ++q)
         for (std::int64_t row = 0; row < kRows; ++row) {

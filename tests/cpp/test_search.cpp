@@ -57,8 +57,7 @@ TEST_CASE("search: candidates are the ids of the union, ascending") {
         }
         CHECK(expected.size() > static_cast<std::size_t>(kQueries));  // the queries do meet rows
         for (const int n_jobs : {1, 2, 8}) {
-            index->candidates(world.query_code_view(), world.query_vector_view(),
-                              {Rank::hamming, one.probes[0], n_jobs}, offsets, ids);
+            index->candidates(world.queries(), {Rank::hamming, one.probes[0], n_jobs}, offsets, ids);
             CHECK(offsets == expected_offsets);
             CHECK(ids == expected);
         }
@@ -123,8 +122,7 @@ TEST_CASE("search: evaluate ranks each candidate list as the definitions say") {
                 }
                 for (const int n_jobs : {1, 2, 8}) {
                     auto acc = empty;
-                    index->evaluate(acc, world.query_code_view(), world.query_vector_view(),
-                                    {rank, one.probes[0], n_jobs}, query_labels, labels);
+                    index->evaluate(acc, world.queries(), {rank, one.probes[0], n_jobs}, query_labels, labels);
                     CHECK(acc.means() == expected.means());
                     CHECK(acc.candidates() == expected.candidates());
                 }
@@ -133,9 +131,7 @@ TEST_CASE("search: evaluate ranks each candidate list as the definitions say") {
     const auto index = world.index(OneBucket{}, {kRows});
     RankingAccumulator other({1}, {}, 8, false), right({1}, {}, 0, false);
     const auto refused = [&](RankingAccumulator& acc, const Labels& ours, const Labels& gallery) {
-        CHECK_THROWS_AS(
-            index->evaluate(acc, world.query_code_view(), world.query_vector_view(), {Rank::l2, 1, 1}, ours, gallery),
-            std::invalid_argument);
+        CHECK_THROWS_AS(index->evaluate(acc, world.queries(), {Rank::l2, 1, 1}, ours, gallery), std::invalid_argument);
         CHECK(acc.n_queries() == 0);
     };
     refused(other, query_labels, labels);
@@ -148,21 +144,23 @@ TEST_CASE("search: what an index cannot answer is refused, and an empty one answ
     const auto codes = world.query_code_view();
     const auto vectors = world.query_vector_view();
     const auto cases = world.cases();
-    const Index flat(OneBucket{}, World::kBits, kDim, true), bits(cases[1].partitioner, World::kBits, kDim, true),
-        clusters(cases.back().partitioner, World::kBits, kDim, true), only_codes(OneBucket{}, World::kBits, 0, false),
-        only_vectors(OneBucket{}, 0, kDim, true);
+    const Index flat(OneBucket{}, World::kBits, kDim, VectorType::float32),
+        bits(cases[1].partitioner, World::kBits, kDim, VectorType::float32),
+        clusters(cases.back().partitioner, World::kBits, kDim, VectorType::float32),
+        only_codes(OneBucket{}, World::kBits, 0, VectorType::none),
+        only_vectors(OneBucket{}, 0, kDim, VectorType::float32);
     const auto refused = [&](const Index& index, View<const Word> c, View<const float> v, std::int64_t k,
                              SearchOptions options, const char* why) {
         std::vector<float> distances(kQueries);
         std::vector<Id> ids(kQueries);
         std::vector<std::int64_t> n(kQueries);
         std::vector<StageTimes> times(kQueries);
-        CHECK_THROWS_WITH_AS(index.search(c, v, k, options, distances.data(), ids.data(), n.data(), times.data()),
+        CHECK_THROWS_WITH_AS(index.search({c, {}, v}, k, options, distances.data(), ids.data(), n.data(), times.data()),
                              doctest::Contains(why), std::invalid_argument);
     };
     refused(flat, codes, vectors, 0, {Rank::l2, 1, 1}, "k must be at least 1");
     refused(flat, codes, vectors, 1, {Rank::l2, 2, 1}, "probes from 1 to 1, got 2");
-    refused(bits, codes, vectors, 1, {Rank::l2, 2, 1}, "probes from 3 to 3, got 2");
+    refused(bits, codes, vectors, 1, {Rank::l2, 2, 1}, "probes from 3, got 2");
     refused(bits, {}, vectors, 1, {Rank::l2, 3, 1}, "query codes are needed");
     refused(bits, {codes.data, kQueries, 1}, vectors, 1, {Rank::l2, 3, 1}, "2 words");
     refused(clusters, codes, {}, 1, {Rank::hamming, 1, 1}, "query vectors are needed");
@@ -172,6 +170,10 @@ TEST_CASE("search: what an index cannot answer is refused, and an empty one answ
     refused(flat, codes, {vectors.data, kQueries - 1, kDim}, 1, {Rank::cosine, 1, 1}, "as many");
     refused(only_codes, codes, vectors, 1, {Rank::cosine, 1, 1}, "keeps vectors");
     refused(only_vectors, codes, vectors, 1, {Rank::hamming, 1, 1}, "with codes");
+    refused(flat, codes, vectors, 1, {Rank::hamming, 1, 1}, "Hamming distances are uint16");
+    refused(flat, codes, vectors, 1, {Rank::l2, 1, 1, 2}, "only keys made of bits have a radius");
+    refused(flat, codes, vectors, 1, {Rank::l2, 1, 1, -1, -1}, "shortlist must not be negative");
+    refused(only_vectors, codes, vectors, 1, {Rank::l2, 1, 1, -1, 5}, "with codes");
     for (const Index* index : {&flat, &bits, &clusters}) {
         const SearchOptions options{Rank::l2, index == &bits ? 3 : 1, 2};
         CHECK(world.search(*index, options, 4) == world.brute(cases[0], options, 4, 0));

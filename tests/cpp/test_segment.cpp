@@ -86,8 +86,8 @@ TEST_CASE("segment: rows are copied, with a table for each set of positions") {
         const auto vectors = draw.reals(kRows * kDim);
         for (const int n_jobs : {1, 8}) {
             auto given = codes;
-            const auto segment =
-                build_segment(keys, view(given, kRows), view(vectors, kRows), true, Ids(5, kRows), n_jobs);
+            const auto segment = build_segment(keys, view(given, kRows), view(vectors, kRows), VectorType::float32,
+                                               Ids(5, kRows), n_jobs);
             std::fill(given.begin(), given.end(), Word{0});  // the caller may do as he likes with his
             CHECK(segment->size() == kRows);
             CHECK(segment->words == 2);
@@ -103,7 +103,7 @@ TEST_CASE("segment: rows are copied, with a table for each set of positions") {
                 std::map<Word, std::vector<Row>> expected;
                 std::set<Word> all_keys;
                 for (Row i = 0; i < kRows; ++i) {
-                    const Word key = keys.key(t, codes.data() + std::int64_t{i} * 2);
+                    const Word key = keys.name(keys.key(t, codes.data() + std::int64_t{i} * 2));
                     expected[key].push_back(i);
                     all_keys.insert(key);
                 }
@@ -119,7 +119,8 @@ TEST_CASE("segment: clusters make one table, vectors stay only if asked for, one
     const auto vectors = draw.reals(kRows * kDim), centroids = draw.reals(kClusters * kDim);
     const auto codes = draw.codes(kRows, 64);
     const ClusterKeys clusters(centroids, kClusters, kDim);
-    const auto segment = build_segment(clusters, view(codes, kRows), view(vectors, kRows), false, Ids(0, kRows), 2);
+    const auto segment =
+        build_segment(clusters, view(codes, kRows), view(vectors, kRows), VectorType::none, Ids(0, kRows), 2);
     CHECK(segment->dim == 0);
     CHECK(segment->vectors.empty());
     CHECK(segment->inverse_norms.empty());
@@ -132,7 +133,7 @@ TEST_CASE("segment: clusters make one table, vectors stay only if asked for, one
             .push_back(i);
     CHECK(buckets(segment->tables[0], keys) == expected);
 
-    const auto flat = build_segment(OneBucket{}, {}, view(vectors, kRows), true, Ids(0, kRows), 1);
+    const auto flat = build_segment(OneBucket{}, {}, view(vectors, kRows), VectorType::float32, Ids(0, kRows), 1);
     CHECK(flat->tables.empty());
     CHECK(flat->words == 0);
     CHECK(flat->codes.empty());

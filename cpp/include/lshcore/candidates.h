@@ -1,10 +1,12 @@
 #pragma once
-// The union over a query's probes: each row once, in the order in which it was first met.
+// The union over a query's probes: each row once, filtered, in the order in which it was first met.
 
 #include <span>
 #include <vector>
 
 #include "lshcore/partition.h"
+#include "lshcore/probe.h"
+#include "lshcore/queries.h"
 #include "lshcore/segment.h"
 #include "lshcore/types.h"
 
@@ -15,41 +17,51 @@ class CandidateUnion {
    public:
     void begin(std::int64_t n_rows);
 
-    void add(std::span<const Row> bucket) {
-        for (const Row row : bucket) {
-            if (mark_[row] == current_) continue;
-            mark_[row] = current_;
-            rows_.push_back(row);
-        }
-    }
+    /// Adds the rows that are new and, unless `allowed` is null, allowed.
+    void add(std::span<const Row> bucket, const bool* allowed = nullptr);
 
-    /// For buckets known to share no row with any other of this union.
-    void add_disjoint(std::span<const Row> bucket) { rows_.insert(rows_.end(), bucket.begin(), bucket.end()); }
+    /// The same for buckets known to share no row with any other of this union.
+    void add_disjoint(std::span<const Row> bucket, const bool* allowed = nullptr);
 
-    std::span<const Row> rows() const { return rows_; }
+    std::span<const Row> rows() const { return {rows_.data(), n_}; }
 
    private:
+    Row* grow(std::size_t n);
+
     std::vector<std::uint8_t> mark_;
     std::vector<Row> rows_;
+    std::size_t n_ = 0;
     std::uint8_t current_ = 0;
+};
+
+/// Which keys to look into.
+struct ProbeOptions {
+    std::int64_t probes = 1;  // how many, over all tables: query-directed
+    int radius = -1;          // or, from 0, every key within this Hamming radius in every table
 };
 
 /// Finds the keys of queries and unions their buckets. Scratch of one thread; the index itself is const.
 class Prober {
    public:
-    Prober(const Partitioner& partitioner, std::int64_t probes) : partitioner_(partitioner), probes_(probes) {}
+    Prober(const Partitioner& partitioner, const Queries& queries, const ProbeOptions& options);
 
-    /// Finds the keys of queries [first, first + n). (BitKeys are read off the code as they are needed.)
-    void prepare(View<const Word> codes, View<const float> vectors, std::int64_t first, std::int64_t n);
+    /// Finds the keys of queries [first, first + n) as far as that is done for several at once.
+    void prepare(std::int64_t first, std::int64_t n);
 
-    /// The candidates of one of them in a segment; valid until the next call.
-    std::span<const Row> candidates(const Segment& segment, std::int64_t q);
+    /// The candidates of one of them in a segment; valid until the next call. allowed (segment rows) may be null.
+    std::span<const Row> candidates(const Segment& segment, std::int64_t q, const bool* allowed = nullptr);
 
    private:
+    void add_probes(const BitKeys& keys, const Segment& segment, std::int64_t q, const bool* allowed);
+    void add_within_radius(const BitKeys& keys, const Segment& segment, std::int64_t q, const bool* allowed);
+
     const Partitioner& partitioner_;
-    std::int64_t probes_, first_ = 0;
-    View<const Word> codes_;
-    std::vector<std::int32_t> clusters_;  // (n, probes)
+    Queries queries_;
+    ProbeOptions options_;
+    std::int64_t first_ = 0;
+    std::vector<std::int32_t> clusters_;   // (n, probes)
+    std::vector<ProbeSequence> sequence_;  // one with BitKeys, else none
+    std::vector<std::span<const Row>> buckets_;
     CandidateUnion union_;
 };
 

@@ -5,8 +5,10 @@
 #include <mutex>
 #include <vector>
 
+#include "lshcore/candidates.h"
 #include "lshcore/metrics.h"
 #include "lshcore/partition.h"
+#include "lshcore/queries.h"
 #include "lshcore/score.h"
 #include "lshcore/segment.h"
 #include "lshcore/types.h"
@@ -17,6 +19,9 @@ struct SearchOptions {
     Rank rank = Rank::hamming;
     std::int64_t probes = 1;  // keys looked into, over all tables
     int n_jobs = 1;
+    int radius = -1;             // from 0: instead of probes, every key within this Hamming radius in every table
+    std::int64_t shortlist = 0;  // before an exact rank: only this many nearest by Hamming distance; 0: all candidates
+    const bool* allowed = nullptr;  // a filter: one for every row, in row order
 };
 
 /// Seconds a query took in each stage.
@@ -27,8 +32,8 @@ struct StageTimes {
 /// Any number of searches may run while one thread adds: a search sees the batches that were complete when it began.
 class Index {
    public:
-    /// n_bits 0: no codes. dim 0: no vectors at all; keep_vectors stores them for exact re-ranking.
-    Index(Partitioner partitioner, int n_bits, std::int64_t dim, bool keep_vectors);
+    /// n_bits 0: no codes. dim 0: no vectors at all; `keep` says how they are stored for exact re-ranking.
+    Index(Partitioner partitioner, int n_bits, std::int64_t dim, VectorType keep);
 
     const Partitioner& partitioner() const { return partitioner_; }
     int n_bits() const { return n_bits_; }
@@ -49,16 +54,16 @@ class Index {
 
     /// distances, ids (m, k) in the order (distance, id), n_candidates and times (m,). D is uint16 for Hamming, else float.
     template <class D>
-    void search(View<const Word> codes, View<const float> vectors, std::int64_t k, const SearchOptions& options,
-                D* distances, Id* ids, std::int64_t* n_candidates, StageTimes* times) const;
+    void search(const Queries& queries, std::int64_t k, const SearchOptions& options, D* distances, Id* ids,
+                std::int64_t* n_candidates, StageTimes* times) const;
 
     /// The ids in the union of each query's buckets, ascending; offsets (m + 1).
-    void candidates(View<const Word> codes, View<const float> vectors, const SearchOptions& options,
-                    std::vector<std::int64_t>& offsets, std::vector<Id>& ids) const;
+    void candidates(const Queries& queries, const SearchOptions& options, std::vector<std::int64_t>& offsets,
+                    std::vector<Id>& ids) const;
 
     /// Ranks each query's whole candidate list and adds its metrics. Gallery labels are in row order.
-    void evaluate(RankingAccumulator& accumulator, View<const Word> codes, View<const float> vectors,
-                  const SearchOptions& options, const Labels& query_labels, const Labels& gallery_labels) const;
+    void evaluate(RankingAccumulator& accumulator, const Queries& queries, const SearchOptions& options,
+                  const Labels& query_labels, const Labels& gallery_labels) const;
 
    private:
     struct State {
@@ -68,16 +73,14 @@ class Index {
     };
 
     std::shared_ptr<const State> state() const;
-    std::int64_t check_queries(View<const Word> codes, View<const float> vectors, const SearchOptions& options,
-                               bool scored) const;
+    void check_queries(const Queries& queries, const SearchOptions& options, bool scored) const;
     template <class D, class MakeSink>
-    void scan(const State& state, View<const Word> codes, View<const float> vectors, const SearchOptions& options,
-              std::int64_t queries_a_block, MakeSink make_sink) const;
+    void scan(const State& state, const Queries& queries, const SearchOptions& options, MakeSink make_sink) const;
 
     Partitioner partitioner_;
     int n_bits_;
     std::int64_t dim_;
-    bool keep_vectors_;
+    VectorType keep_;
     mutable std::mutex state_mutex_;  // held to read or swap the pointer
     std::mutex add_mutex_;            // held by the one who adds
     std::shared_ptr<const State> state_;

@@ -23,13 +23,42 @@ struct Kernels {
     void (*dot_gather)(const float* a, const float* base, const Row* rows, std::int64_t n, std::int64_t d, float* out);
     void (*l2_gather)(const float* a, const float* base, const Row* rows, std::int64_t n, std::int64_t d, float* out);
 
-    /// out[i] = Hamming distance of one code and the i-th of n codes in a row, or the codes named by `rows`.
-    void (*hamming_block)(const Word* query, const Word* codes, std::int64_t n, int words, std::uint16_t* out);
+    /// The same with the rows in half precision, each widened (exactly) as it is read.
+    void (*dot_tile_half)(const float* a, std::int64_t na, const Half* b, std::int64_t nb, std::int64_t d, float* out,
+                          std::int64_t out_stride);
+    void (*l2_tile_half)(const float* a, std::int64_t na, const Half* b, std::int64_t nb, std::int64_t d, float* out,
+                         std::int64_t out_stride);
+    void (*dot_gather_half)(const float* a, const Half* base, const Row* rows, std::int64_t n, std::int64_t d,
+                            float* out);
+    void (*l2_gather_half)(const float* a, const Half* base, const Row* rows, std::int64_t n, std::int64_t d,
+                           float* out);
+
+    /// Rounds to half precision, to nearest, ties to even; values of magnitude up to 65504.
+    void (*to_half)(const float* x, std::int64_t n, Half* out);
+
+    /// out[i] = Hamming distance of one code and the code in row rows[i].
     void (*hamming_gather)(const Word* query, const Word* codes, const Row* rows, std::int64_t n, int words,
                            std::uint16_t* out);
 
     /// Bit j of out is margins[j] >= 0; padding bits are zero.
     void (*pack_signs)(const float* margins, std::int64_t n_bits, Word* out);
+
+    // Grouped codes: eight after one another, word by word: word w of code 8 g + i stands at (g * words + w) * 8 + i.
+
+    /// From rows to groups; the last group is filled up with zeros.
+    void (*group_codes)(const Word* codes, std::int64_t n, int words, Word* groups);
+
+    /// Writes distance << 32 | row of every code strictly nearer than the threshold, in row order, and returns how many;
+    /// `hits` has room for n + 8.
+    std::int64_t (*collect_below)(const Word* query, const Word* groups, std::int64_t n, int words, int threshold,
+                                  std::uint64_t* hits);
+
+    /// Adds the n distances to four interleaved histograms of `stride` counters each.
+    void (*count_distances)(const Word* query, const Word* groups, std::int64_t n, int words, std::uint32_t* counts,
+                            std::int64_t stride);
+
+    /// out[i] = distance of the i-th of n codes.
+    void (*grouped_distances)(const Word* query, const Word* groups, std::int64_t n, int words, std::uint16_t* out);
 };
 
 /// The set in use: the best this CPU and this operating system support, or the one LSHCORE_KERNELS names.

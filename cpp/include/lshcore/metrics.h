@@ -2,6 +2,7 @@
 // Ranking metrics (PROTOCOL): tie-aware by default, fed with one ranked list a query, as counts by distance.
 
 #include <bit>
+#include <functional>
 #include <span>
 #include <unordered_map>
 #include <vector>
@@ -36,10 +37,20 @@ class Labels {
         });
     }
 
+    bool relevant(std::int64_t q, const Labels& gallery, std::int64_t row) const {
+        return with_relevance(q, gallery, [row](auto is_relevant) { return is_relevant(row); });
+    }
+
+    /// Whether two of these items have the same labels, and all items ordered so that those stand together, ascending.
+    bool same(std::int64_t a, std::int64_t b) const { return compare(a, b) == 0; }
+    std::vector<std::int64_t> ordered() const;
+
     /// How many items of `gallery` are relevant to query q of these.
     std::int64_t count_relevant(std::int64_t q, const Labels& gallery) const;
 
    private:
+    int compare(std::int64_t a, std::int64_t b) const;
+
     std::int64_t n_ = 0;
     std::vector<std::int64_t> single_;
     std::unordered_map<std::int64_t, std::int64_t> counts_;  // of each single label
@@ -146,8 +157,10 @@ class RankedList {
     std::vector<TieGroup> groups_;
 };
 
-/// Ranks the whole gallery by Hamming distance for every query and adds the metrics, without a list or a sort.
+/// Ranks the whole gallery by Hamming distance for every query and adds the metrics; tie-aware without a list or a sort.
+/// progress(queries done) is called from this thread.
 void rank_hamming(RankingAccumulator& accumulator, View<const Word> queries, View<const Word> gallery,
-                  const Labels& query_labels, const Labels& gallery_labels, int n_jobs);
+                  const Labels& query_labels, const Labels& gallery_labels, int n_jobs,
+                  const std::function<void(std::int64_t)>& progress = nullptr);
 
 }  // namespace lshcore

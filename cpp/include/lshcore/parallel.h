@@ -15,6 +15,9 @@ void parallel_for(std::int64_t n_blocks, int n_jobs, const std::function<void(st
 /// The number of CPUs this process may use.
 int available_cpus();
 
+/// For bodies that run long: throws Interrupted where the work of this thread's parallel_for is to stop.
+void interruption_point();
+
 /// Asked about every 50 ms by the thread that called parallel_for; true stops the work with Interrupted.
 void set_interrupt_check(bool (*check)());
 

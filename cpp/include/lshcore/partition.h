@@ -1,6 +1,7 @@
 #pragma once
 // What puts rows into buckets: a key a table for each row, and for a query the keys to look into, cheapest first.
 
+#include <compare>
 #include <span>
 #include <variant>
 #include <vector>
@@ -12,8 +13,16 @@ namespace lshcore {
 /// Everything is one bucket: the exhaustive baseline.
 struct OneBucket {};
 
-/// J of a code's bits for each of L tables. Keys of up to 64 bits are the bits themselves (the first position is bit 0);
-/// wider ones are named by a 64-bit fingerprint, and whoever uses it compares the full keys with same().
+/// The bits of a key; bit j of it is bit j % 64 of word j / 64.
+struct Key {
+    Word words[kMaxKeyBits / 64] = {};
+
+    void flip(int bit) { words[bit / 64] ^= Word{1} << (bit % 64); }
+    auto operator<=>(const Key&) const = default;
+};
+
+/// J of a code's bits for each of L tables. Tables find a bucket by name: keys of up to 64 bits are their own names, wider
+/// ones have a 64-bit fingerprint, and whoever looks one up compares the keys themselves.
 class BitKeys {
    public:
     /// positions (n_tables, key_bits), row-major: which bits of a code of n_bits make each key.
@@ -25,10 +34,8 @@ class BitKeys {
     bool wide() const { return key_bits_ > 64; }
     const std::vector<std::int32_t>& positions() const { return positions_; }
 
-    Word key(int table, const Word* code) const;  ///< the key, or its fingerprint if wide()
-
-    /// Orders the full keys of two codes: negative, zero, positive.
-    int compare(int table, const Word* a, const Word* b) const;
+    Key key(int table, const Word* code) const;
+    Word name(const Key& key) const;
 
    private:
     struct Run {  // consecutive bits, cut at word boundaries on both sides
@@ -36,12 +43,6 @@ class BitKeys {
         std::int8_t source_bit, target_bit;
         Word mask;
     };
-    struct FullKey {
-        Word words[kMaxKeyBits / 64] = {};
-    };
-
-    FullKey full_key(int table, const Word* code) const;
-
     std::vector<std::int32_t> positions_;
     int n_tables_, key_bits_, n_bits_;
     std::vector<Run> runs_;
@@ -61,8 +62,14 @@ class ClusterKeys {
     void nearest(View<const float> x, std::int64_t probes, std::int32_t* keys) const;
 
    private:
+    void subtract_mean(View<const float> x, float* out) const;
+
     std::vector<float> centroids_;
-    std::vector<float> half_norms_;  // |c|^2 / 2
+    // Distances are compared as |c|^2 / 2 - <x, c>, which loses its digits far from the origin: both are taken from the
+    // centroids' mean.
+    std::vector<float> mean_;        // (dim,)
+    std::vector<float> centred_;     // (n_clusters, dim)
+    std::vector<float> half_norms_;  // of those
     std::int64_t n_clusters_, dim_;
 };
 

@@ -23,6 +23,9 @@ void encode(View<const float> x, View<const float> weights, const float* bias, W
 /// Rows over their L2 norm; a zero row stays zero.
 void normalize_rows(View<const float> x, float* out, int n_jobs);
 
+/// Rounds to half precision; inverse_norms are those of the rounded rows. Throws where a magnitude is over 65504.
+void to_half(View<const float> x, Half* out, float* inverse_norms, int n_jobs);
+
 /// 1 / |x_i|, or 0 for a zero row.
 void inverse_norms(View<const float> x, float* out, int n_jobs);
 

@@ -1,19 +1,13 @@
 #pragma once
 // Distances of candidates: Hamming on whole codes (uint16), cosine (1 - cos) or squared L2 (float32).
 
+#include "lshcore/queries.h"
 #include "lshcore/segment.h"
 #include "lshcore/types.h"
 
 namespace lshcore {
 
 enum class Rank { hamming, cosine, l2 };
-
-/// Queries as the scorer needs them; the parts a rank does not use may be empty.
-struct Queries {
-    View<const Word> codes;
-    View<const float> vectors;
-    const float* inverse_norms = nullptr;
-};
 
 /// out[i] = distance of query q and row rows[i] of the segment. D is uint16 for Hamming, float otherwise.
 template <class D>

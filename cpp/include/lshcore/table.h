@@ -29,11 +29,18 @@ class Table {
         return {};
     }
 
-    /// Calls f(key, size) for every bucket that holds something.
+    /// Calls f(key, rows) for every bucket that holds something.
     template <class F>
     void for_each_bucket(F f) const {
         for (std::size_t b = 0; b + 1 < offsets_.size(); ++b)
-            if (offsets_[b + 1] > offsets_[b]) f(keys_.empty() ? Word{b} : keys_[b], offsets_[b + 1] - offsets_[b]);
+            if (offsets_[b + 1] > offsets_[b]) f(keys_.empty() ? Word{b} : keys_[b], slice(b));
+    }
+
+    std::int64_t n_buckets() const { return n_buckets_; }  ///< that hold something
+
+    /// Brings what bucket(key) will read towards the cache: where the rows stand, if that is one place.
+    void prefetch(Word key) const {
+        if (universe_ != 0 && key < universe_) __builtin_prefetch(offsets_.data() + key);
     }
 
     std::size_t nbytes() const;
@@ -47,6 +54,7 @@ class Table {
     std::vector<Word> keys_;  // ascending; empty where addressed directly
     std::vector<std::uint32_t> offsets_;
     std::vector<Row> rows_;
+    std::int64_t n_buckets_ = 0;
     Word universe_ = 0;  // of a directly addressed table, else 0
 };
 

@@ -62,4 +62,68 @@ class TopK {
     Hit worst_{};
 };
 
+/// Hamming distances are few, so they are selected by counting.
+template <>
+class TopK<std::uint16_t> {
+   public:
+    void reset(std::int64_t k) {
+        k_ = k;
+        n_ = 0;
+        hits_.clear();
+        std::fill(counts_.begin(), counts_.end(), 0);
+        bound_ = kNoDistance<std::uint16_t>;
+    }
+
+    std::uint16_t bound() const { return bound_; }
+
+    void push(std::uint16_t distance, Id id) {
+        if (distance > bound_) return;
+        if (counts_.size() <= distance) counts_.resize(distance + std::size_t{1}, 0);
+        hits_.push_back({distance, id});
+        ++counts_[distance];
+        if (++n_ < k_) return;
+        // Lower the bound to the smallest distance that still has k hits up to it; all ties at it are kept.
+        if (bound_ >= counts_.size()) bound_ = static_cast<std::uint16_t>(counts_.size() - 1);
+        while (n_ - counts_[bound_] >= k_) n_ -= counts_[bound_--];
+        if (static_cast<std::int64_t>(hits_.size()) > 4 * k_ + 1024) drop();
+    }
+
+    /// Writes the k best in order; missing places get kNoDistance and kNoId.
+    void write(std::uint16_t* distances, Id* ids) {
+        drop();
+        // By distance in one pass, then by id among equals.
+        std::vector<std::size_t> next(counts_.size() + 1, 0);
+        for (const Hit& hit : hits_) ++next[hit.distance + std::size_t{1}];
+        for (std::size_t d = 1; d < next.size(); ++d) next[d] += next[d - 1];
+        sorted_.resize(hits_.size());
+        for (const Hit& hit : hits_) sorted_[next[hit.distance]++] = hit;
+        for (std::size_t begin = 0, end; begin < sorted_.size(); begin = end) {
+            for (end = begin; end < sorted_.size() && sorted_[end].distance == sorted_[begin].distance;) ++end;
+            std::sort(sorted_.begin() + static_cast<std::ptrdiff_t>(begin),
+                      sorted_.begin() + static_cast<std::ptrdiff_t>(end),
+                      [](const Hit& a, const Hit& b) { return a.id < b.id; });
+        }
+        for (std::int64_t i = 0; i < k_; ++i) {
+            const bool there = i < static_cast<std::int64_t>(sorted_.size());
+            distances[i] = there ? sorted_[static_cast<std::size_t>(i)].distance : kNoDistance<std::uint16_t>;
+            ids[i] = there ? sorted_[static_cast<std::size_t>(i)].id : kNoId;
+        }
+    }
+
+   private:
+    struct Hit {
+        std::uint16_t distance;
+        Id id;
+    };
+
+    void drop() {
+        std::erase_if(hits_, [&](const Hit& hit) { return hit.distance > bound_; });
+    }
+
+    std::int64_t k_ = 0, n_ = 0;  // n_: hits up to the bound
+    std::uint16_t bound_ = 0;
+    std::vector<std::int64_t> counts_;
+    std::vector<Hit> hits_, sorted_;
+};
+
 }  // namespace lshcore

@@ -8,6 +8,7 @@ namespace lshcore {
 using Word = std::uint64_t;  // 64 bits of a code: bit j of a code is bit j % 64 of word j / 64
 using Row = std::uint32_t;   // position of an item inside one segment
 using Id = std::int64_t;     // what the caller calls an item
+using Half = std::uint16_t;  // the bits of an IEEE 754 half-precision number
 
 inline constexpr int kMaxBits = 4096;
 inline constexpr int kMaxKeyBits = 256;

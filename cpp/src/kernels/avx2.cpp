@@ -1,7 +1,9 @@
-// AVX2. Limits: float tiles by the two load ports (2 x 2 pairs fill the sixteen registers); codes by the scalar POPCNT,
-// one word a cycle.
+// AVX2. Limits: float tiles by the two load ports (2 x 2 pairs fill the sixteen registers); grouped codes
+// by two table look-ups for four words; single codes by the scalar POPCNT, one word a cycle.
 
 #include <immintrin.h>
+
+#include <bit>
 
 #include "sets.h"
 
@@ -19,6 +21,15 @@ struct Lanes {
         // A masked-off load touches no memory, but p + 8 must still be inside the row to be named.
         return {_mm256_maskload_ps(p, mask(n)), n > 8 ? _mm256_maskload_ps(p + 8, mask(n - 8)) : _mm256_setzero_ps()};
     }
+    static Lanes load(const Half* p) {
+        const auto* at = reinterpret_cast<const __m128i*>(p);
+        return {_mm256_cvtph_ps(_mm_loadu_si128(at)), _mm256_cvtph_ps(_mm_loadu_si128(at + 1))};
+    }
+    static Lanes load_partial(const Half* p, int n) {
+        Half whole[16] = {};
+        for (int i = 0; i < n; ++i) whole[i] = p[i];
+        return load(whole);
+    }
     static Lanes add(const Lanes& a, const Lanes& b) { return {_mm256_add_ps(a.lo, b.lo), _mm256_add_ps(a.hi, b.hi)}; }
     static Lanes sub(const Lanes& a, const Lanes& b) { return {_mm256_sub_ps(a.lo, b.lo), _mm256_sub_ps(a.hi, b.hi)}; }
     static Lanes mul(const Lanes& a, const Lanes& b) { return {_mm256_mul_ps(a.lo, b.lo), _mm256_mul_ps(a.hi, b.hi)}; }
@@ -35,15 +46,92 @@ constexpr int kTileB = 2;
 
 #include "float_tile.h"
 
+void to_half(const float* x, std::int64_t n, Half* out) {
+    for (std::int64_t i = 0; i < n; i += 8) {
+        float whole[8] = {};
+        Half halves[8];
+        const std::int64_t m = n - i < 8 ? n - i : 8;
+        for (std::int64_t j = 0; j < m; ++j) whole[j] = x[i + j];
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(halves),
+                         _mm256_cvtps_ph(_mm256_loadu_ps(whole), _MM_FROUND_TO_NEAREST_INT));
+        for (std::int64_t j = 0; j < m; ++j) out[i + j] = halves[j];
+    }
+}
+
 constexpr auto distance = [](const Word* a, const Word* b, int words) {
     std::int64_t sum = 0;
     for (int w = 0; w < words; ++w) sum += _mm_popcnt_u64(a[w] ^ b[w]);
     return sum;
 };
 
-void hamming_block(const Word* query, const Word* codes, std::int64_t n, int words, std::uint16_t* out) {
-    hamming_block_by(distance, query, codes, n, words, out);
+/// Set bits of each byte, by table look-up of half bytes (Mula, 2016).
+inline __m256i popcount_bytes(__m256i v) {
+    const __m256i low = _mm256_set1_epi8(0x0f);
+    const __m256i table = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
+    return _mm256_add_epi8(_mm256_shuffle_epi8(table, _mm256_and_si256(v, low)),
+                           _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(v, 4), low)));
 }
+
+template <int W>
+struct PreparedQuery {
+    const Word* words;
+    int n_words;
+
+    PreparedQuery(const Word* query, int n) : words(query), n_words(W > 0 ? W : n) {}
+};
+
+struct Eight {
+    __m256i lo, hi;  // a distance a 64-bit lane
+
+    template <int W>
+    static Eight of(const PreparedQuery<W>& query, const Word* group) {
+        const __m256i zero = _mm256_setzero_si256();
+        Eight sum{zero, zero};
+        for (int begin = 0; begin < query.n_words; begin += 31) {  // 31 words of 8 bits a byte still fit a byte
+            __m256i lo = zero, hi = zero;
+            const int end = query.n_words < begin + 31 ? query.n_words : begin + 31;
+            for (int w = begin; w < end; ++w) {
+                const __m256i word = _mm256_set1_epi64x(static_cast<long long>(query.words[w]));
+                const auto* at = reinterpret_cast<const __m256i*>(group + 8 * w);
+                lo = _mm256_add_epi8(lo, popcount_bytes(_mm256_xor_si256(word, _mm256_loadu_si256(at))));
+                hi = _mm256_add_epi8(hi, popcount_bytes(_mm256_xor_si256(word, _mm256_loadu_si256(at + 1))));
+            }
+            sum.lo = _mm256_add_epi64(sum.lo, _mm256_sad_epu8(lo, zero));
+            sum.hi = _mm256_add_epi64(sum.hi, _mm256_sad_epu8(hi, zero));
+        }
+        return sum;
+    }
+    static Eight min(const Eight& a, const Eight& b) {  // the values fit the low 32 bits, the high ones are zero
+        return {_mm256_min_epi32(a.lo, b.lo), _mm256_min_epi32(a.hi, b.hi)};
+    }
+    unsigned below(int threshold) const {
+        const __m256i t = _mm256_set1_epi64x(threshold);
+        const auto mask = [&](__m256i x) {
+            return static_cast<unsigned>(_mm256_movemask_pd(_mm256_castsi256_pd(_mm256_cmpgt_epi64(t, x))));
+        };
+        return mask(lo) | mask(hi) << 4;
+    }
+    void store(std::uint16_t* out) const {
+        const __m256i pairs = _mm256_packus_epi32(lo, hi);  // 0 . 1 . 4 . 5 . | 2 . 3 . 6 . 7 . in 16-bit lanes
+        const __m256i order = _mm256_setr_epi8(0, 1, 4, 5, -1, -1, -1, -1, 8, 9, 12, 13, -1, -1, -1, -1,  //
+                                               -1, -1, -1, -1, 0, 1, 4, 5, -1, -1, -1, -1, 8, 9, 12, 13);
+        const __m256i placed = _mm256_shuffle_epi8(pairs, order);
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(out),
+                         _mm_or_si128(_mm256_castsi256_si128(placed), _mm256_extracti128_si256(placed, 1)));
+    }
+    int emit(std::int64_t first, unsigned lanes, std::uint64_t* hits) const {
+        std::uint16_t distances[8];
+        store(distances);
+        int n = 0;
+        for (; lanes != 0; lanes &= lanes - 1) {
+            const int i = std::countr_zero(lanes);
+            hits[n++] = std::uint64_t{distances[i]} << 32 | static_cast<std::uint64_t>(first + i);
+        }
+        return n;
+    }
+};
+
+#include "grouped.h"
 
 void hamming_gather(const Word* query, const Word* codes, const Row* rows, std::int64_t n, int words,
                     std::uint16_t* out) {
@@ -67,8 +155,23 @@ void pack_signs(const float* margins, std::int64_t n_bits, Word* out) {
 
 }  // namespace
 
-const Kernels kAvx2Kernels = {"avx2",         all_pairs<Dot>,    all_pairs<SquaredL2>,
-                              gather<Dot>,    gather<SquaredL2>, hamming_block,
-                              hamming_gather, pack_signs};
+const Kernels kAvx2Kernels = {
+    "avx2",
+    all_pairs<Dot, float>,
+    all_pairs<SquaredL2, float>,
+    gather<Dot, float>,
+    gather<SquaredL2, float>,
+    all_pairs<Dot, Half>,
+    all_pairs<SquaredL2, Half>,
+    gather<Dot, Half>,
+    gather<SquaredL2, Half>,
+    to_half,
+    hamming_gather,
+    pack_signs,
+    group_codes,
+    collect_below,
+    count_distances,
+    grouped_distances,
+};
 
 }  // namespace lshcore

@@ -11,16 +11,25 @@ struct Entry {
     bool (*supported)();
 };
 
+#ifdef LSHCORE_X86
+bool has_avx512() {
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("popcnt");
+}
+#endif
+
 // Best first. The compiler's cpu_supports asks CPUID and, for the wide registers, whether the OS saves them.
 constexpr Entry kSets[] = {
 #ifdef LSHCORE_X86
-    {&kAvx512Kernels,
+    {&kAvx512Kernels, [] { return has_avx512() && __builtin_cpu_supports("avx512vpopcntdq"); }},
+    {&kAvx512bwKernels, has_avx512},
+    {&kAvx2Kernels,
      [] {
-         return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-                __builtin_cpu_supports("avx512vpopcntdq") && __builtin_cpu_supports("popcnt");
+         return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c") && __builtin_cpu_supports("popcnt");
      }},
-    {&kAvx2Kernels, [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("popcnt"); }},
+#endif
+#ifdef LSHCORE_ARM64
+    {&kNeonKernels, [] { return true; }},  // part of the architecture
 #endif
     {&kScalarKernels, [] { return true; }},
 };

@@ -2,7 +2,8 @@
 // kernel file after it has defined `Lanes` (16 floats) and the register tile kTileA x kTileB; so that no two sets share
 // a symbol.
 //
-// Lanes: zero(), load(p), load_partial(p, n) (missing lanes 0), add, sub, mul, sum() (the tree of kernels.h).
+// Lanes: zero(), load(p), load_partial(p, n) (missing lanes 0), both from float and from Half, add, sub, mul, sum() (the
+// tree of kernels.h).
 
 struct Dot {
     static Lanes term(const Lanes& a, const Lanes& b) { return Lanes::mul(a, b); }
@@ -16,8 +17,8 @@ struct SquaredL2 {
 };
 
 /// NA x NB pairs at once, so that each loaded vector serves several sums.
-template <class Term, int NA, int NB>
-inline void tile(const float* const* a, const float* const* b, std::int64_t d, float* out, std::int64_t out_stride) {
+template <class Term, int NA, int NB, class B>
+inline void tile(const float* const* a, const B* const* b, std::int64_t d, float* out, std::int64_t out_stride) {
     Lanes sums[NA][NB];
     for (auto& row : sums)
         for (auto& sum : row) sum = Lanes::zero();
@@ -30,8 +31,8 @@ inline void tile(const float* const* a, const float* const* b, std::int64_t d, f
         }
     };
     std::int64_t i = 0;
-    for (; i + 16 <= d; i += 16) step([](const float* p) { return Lanes::load(p); }, i);
-    if (i < d) step([n = static_cast<int>(d - i)](const float* p) { return Lanes::load_partial(p, n); }, i);
+    for (; i + 16 <= d; i += 16) step([](const auto* p) { return Lanes::load(p); }, i);
+    if (i < d) step([n = static_cast<int>(d - i)](const auto* p) { return Lanes::load_partial(p, n); }, i);
     for (int p = 0; p < NA; ++p)
         for (int q = 0; q < NB; ++q) out[p * out_stride + q] = sums[p][q].sum();
 }
@@ -42,18 +43,18 @@ inline void strip(const float* const* a, RowOf row, std::int64_t nb, std::int64_
                   std::int64_t out_stride) {
     std::int64_t j = 0;
     for (; j + kTileB <= nb; j += kTileB) {
-        const float* b[kTileB];
+        decltype(row(j)) b[kTileB];
         for (int q = 0; q < kTileB; ++q) b[q] = row(j + q);
         tile<Term, NA, kTileB>(a, b, d, out + j, out_stride);
     }
     for (; j < nb; ++j) {
-        const float* b = row(j);
+        const auto b = row(j);
         tile<Term, NA, 1>(a, &b, d, out + j, out_stride);
     }
 }
 
-template <class Term>
-void all_pairs(const float* a, std::int64_t na, const float* b, std::int64_t nb, std::int64_t d, float* out,
+template <class Term, class B>
+void all_pairs(const float* a, std::int64_t na, const B* b, std::int64_t nb, std::int64_t d, float* out,
                std::int64_t out_stride) {
     const auto row = [=](std::int64_t j) { return b + j * d; };
     std::int64_t i = 0;
@@ -68,22 +69,32 @@ void all_pairs(const float* a, std::int64_t na, const float* b, std::int64_t nb,
     }
 }
 
-template <class Term>
-void gather(const float* a, const float* base, const Row* rows, std::int64_t n, std::int64_t d, float* out) {
+constexpr std::int64_t kAhead = 16;  // scattered codes are asked for this many before they are needed
+
+template <class Term, class B>
+void gather(const float* a, const B* base, const Row* rows, std::int64_t n, std::int64_t d, float* out) {
+    constexpr std::int64_t kRowsAhead = 2 * kTileB;  // vectors are long: a few are enough
+    constexpr std::int64_t kLine = 64 / sizeof(B);
     const auto row = [=](std::int64_t j) { return base + static_cast<std::int64_t>(rows[j]) * d; };
-    strip<Term, 1>(&a, row, n, d, out, n);
+    const auto asked = [=](std::int64_t j) {
+        if (j + kRowsAhead < n)
+            for (std::int64_t i = 0; i < d; i += kLine) __builtin_prefetch(row(j + kRowsAhead) + i);
+        return row(j);
+    };
+    strip<Term, 1>(&a, asked, n, d, out, n);
 }
 
-/// The Hamming loops over `distance(query, code, words)`, for sets without a faster way.
-template <class Distance>
-void hamming_block_by(Distance distance, const Word* query, const Word* codes, std::int64_t n, int words,
-                      std::uint16_t* out) {
-    for (std::int64_t i = 0; i < n; ++i) out[i] = static_cast<std::uint16_t>(distance(query, codes + i * words, words));
-}
-
+/// Hamming distances of scattered codes by `distance(query, code, words)`.
 template <class Distance>
 void hamming_gather_by(Distance distance, const Word* query, const Word* codes, const Row* rows, std::int64_t n,
                        int words, std::uint16_t* out) {
-    for (std::int64_t i = 0; i < n; ++i)
-        out[i] = static_cast<std::uint16_t>(distance(query, codes + static_cast<std::int64_t>(rows[i]) * words, words));
+    const auto code = [=](std::int64_t i) { return codes + static_cast<std::int64_t>(rows[i]) * words; };
+    for (std::int64_t i = 0; i < n; ++i) {
+        if (i + kAhead < n) {
+            const Word* next = code(i + kAhead);
+            __builtin_prefetch(next);
+            __builtin_prefetch(next + words - 1);  // it may reach into another line
+        }
+        out[i] = static_cast<std::uint16_t>(distance(query, code(i), words));
+    }
 }

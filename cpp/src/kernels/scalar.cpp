@@ -1,5 +1,6 @@
 // The reference: plain C++, the oracle of every other set.
 
+#include <bit>
 #include <cstring>
 
 #include "sets.h"
@@ -7,14 +8,30 @@
 namespace lshcore {
 namespace {
 
+/// Exact: every half is a float.
+float widen(Half h) {
+    const std::uint32_t sign = std::uint32_t{h} >> 15 << 31, exponent = h >> 10 & 31u, fraction = h & 1023u;
+    if (exponent == 0) {  // zero and subnormal: fraction / 2^24
+        const float magnitude = static_cast<float>(fraction) * 0x1.0p-24f;
+        return sign != 0 ? -magnitude : magnitude;
+    }
+    return std::bit_cast<float>(sign | (exponent == 31 ? 255u : exponent + 112) << 23 | fraction << 13);
+}
+
 struct Lanes {
     float v[16];
 
     static Lanes zero() { return {}; }
     static Lanes load(const float* p) { return load_partial(p, 16); }
+    static Lanes load(const Half* p) { return load_partial(p, 16); }
     static Lanes load_partial(const float* p, int n) {
         Lanes r{};
         for (int i = 0; i < n; ++i) r.v[i] = p[i];
+        return r;
+    }
+    static Lanes load_partial(const Half* p, int n) {
+        Lanes r{};
+        for (int i = 0; i < n; ++i) r.v[i] = widen(p[i]);
         return r;
     }
     static Lanes add(const Lanes& a, const Lanes& b) {
@@ -46,6 +63,20 @@ constexpr int kTileB = 1;
 
 #include "float_tile.h"
 
+void to_half(const float* x, std::int64_t n, Half* out) {
+    for (std::int64_t i = 0; i < n; ++i) {
+        const std::uint32_t bits = std::bit_cast<std::uint32_t>(x[i]), magnitude = bits & 0x7fffffffu;
+        const auto sign = static_cast<Half>(bits >> 31 << 15);
+        if (magnitude < 0x38800000u) {  // below the least normal half, 2^-14: a multiple of 2^-24, rounded by the adder
+            const float shifted = std::bit_cast<float>(magnitude) + 0.5f;
+            out[i] = static_cast<Half>(sign | (std::bit_cast<std::uint32_t>(shifted) - 0x3f000000u));
+        } else {  // drop 13 bits, to nearest, ties to even; the exponent's bias falls by 112
+            const std::uint32_t rounded = magnitude + 0xfffu + (magnitude >> 13 & 1u);
+            out[i] = static_cast<Half>(sign | ((rounded - 0x38000000u) >> 13));
+        }
+    }
+}
+
 int popcount(Word x) {
     x -= (x >> 1) & 0x5555555555555555u;
     x = (x & 0x3333333333333333u) + ((x >> 2) & 0x3333333333333333u);
@@ -59,9 +90,45 @@ constexpr auto distance = [](const Word* a, const Word* b, int words) {
     return sum;
 };
 
-void hamming_block(const Word* query, const Word* codes, std::int64_t n, int words, std::uint16_t* out) {
-    hamming_block_by(distance, query, codes, n, words, out);
-}
+template <int W>
+struct PreparedQuery {
+    const Word* words;
+    int n_words;
+
+    PreparedQuery(const Word* query, int n) : words(query), n_words(W > 0 ? W : n) {}
+};
+
+struct Eight {
+    std::uint16_t v[8];
+
+    template <int W>
+    static Eight of(const PreparedQuery<W>& query, const Word* group) {
+        Eight r{};
+        for (int w = 0; w < query.n_words; ++w)
+            for (int i = 0; i < 8; ++i)
+                r.v[i] = static_cast<std::uint16_t>(r.v[i] + popcount(query.words[w] ^ group[8 * w + i]));
+        return r;
+    }
+    static Eight min(const Eight& a, const Eight& b) {
+        Eight r;
+        for (int i = 0; i < 8; ++i) r.v[i] = a.v[i] < b.v[i] ? a.v[i] : b.v[i];
+        return r;
+    }
+    unsigned below(int threshold) const {
+        unsigned lanes = 0;
+        for (int i = 0; i < 8; ++i) lanes |= static_cast<unsigned>(v[i] < threshold) << i;
+        return lanes;
+    }
+    void store(std::uint16_t* out) const { std::memcpy(out, v, sizeof(v)); }
+    int emit(std::int64_t first, unsigned lanes, std::uint64_t* hits) const {
+        int n = 0;
+        for (int i = 0; i < 8; ++i)
+            if (lanes >> i & 1) hits[n++] = std::uint64_t{v[i]} << 32 | static_cast<std::uint64_t>(first + i);
+        return n;
+    }
+};
+
+#include "grouped.h"
 
 void hamming_gather(const Word* query, const Word* codes, const Row* rows, std::int64_t n, int words,
                     std::uint16_t* out) {
@@ -79,7 +146,23 @@ void pack_signs(const float* margins, std::int64_t n_bits, Word* out) {
 
 }  // namespace
 
-const Kernels kScalarKernels = {"scalar",          all_pairs<Dot>, all_pairs<SquaredL2>, gather<Dot>,
-                                gather<SquaredL2>, hamming_block,  hamming_gather,       pack_signs};
+const Kernels kScalarKernels = {
+    "scalar",
+    all_pairs<Dot, float>,
+    all_pairs<SquaredL2, float>,
+    gather<Dot, float>,
+    gather<SquaredL2, float>,
+    all_pairs<Dot, Half>,
+    all_pairs<SquaredL2, Half>,
+    gather<Dot, Half>,
+    gather<SquaredL2, Half>,
+    to_half,
+    hamming_gather,
+    pack_signs,
+    group_codes,
+    collect_below,
+    count_distances,
+    grouped_distances,
+};
 
 }  // namespace lshcore

@@ -8,5 +8,7 @@ namespace lshcore {
 extern const Kernels kScalarKernels;
 extern const Kernels kAvx2Kernels;
 extern const Kernels kAvx512Kernels;
+extern const Kernels kAvx512bwKernels;
+extern const Kernels kNeonKernels;
 
 }  // namespace lshcore

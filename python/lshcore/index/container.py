@@ -24,7 +24,7 @@ from lshcore.hashers.base import Hasher
 from .results import Candidates, SearchResult
 
 RANKS = ("hamming", "cosine", "l2")
-VECTORS = (None, "float32")
+VECTORS = (None, "float32", "float16")
 STAGES = ("probe", "union", "rerank")
 
 Partitioner = _core.OneBucket | _core.BitKeys | _core.ClusterKeys
@@ -77,7 +77,7 @@ class Index(ABC):
 
     def _make_core(self, partitioner: Partitioner, dim: int) -> _core.Index:
         """Empty core container for rows of `dim` columns."""
-        return _core.Index(partitioner, self.n_bits, dim if self._takes_vectors else 0, self.vectors is not None)
+        return _core.Index(partitioner, self.n_bits, dim if self._takes_vectors else 0, self.vectors)
 
     @property
     def _takes_vectors(self) -> bool:

@@ -6,7 +6,7 @@
 
 int main() {
     using namespace lshcore;
-    Index index(BitKeys({0, 1, 2, 3}, 1, 4, 8), 8, 0, false);
+    Index index(BitKeys({0, 1, 2, 3}, 1, 4, 8), 8, 0, VectorType::none);
     const Word gallery[] = {0b00001111, 0b00101111, 0b11110000};
     index.add({gallery, 3, 1}, {}, nullptr, 1);
 
@@ -16,7 +16,7 @@ int main() {
     std::int64_t n_candidates = 0;
     StageTimes times{};
     SearchOptions options;
-    index.search<std::uint16_t>({&query, 1, 1}, {}, 1, options, &distance, &id, &n_candidates, &times);
+    index.search<std::uint16_t>({.codes = {&query, 1, 1}}, 1, options, &distance, &id, &n_candidates, &times);
     std::printf("nearest: id %lld at distance %d among %lld candidates\n", static_cast<long long>(id), distance,
                 static_cast<long long>(n_candidates));
     return id == 1 && distance == 1 && n_candidates == 2 ? 0 : 1;
