@@ -25,6 +25,12 @@ double seconds(Clock::time_point from, Clock::time_point to) {
     return std::chrono::duration<double>(to - from).count();
 }
 
+/// What each of m queries took of the time of all threads since `start`: they share the work evenly.
+double thread_seconds(Clock::time_point start, int n_jobs, std::int64_t m) {
+    return seconds(start, Clock::now()) * static_cast<double>(std::min<std::int64_t>(n_jobs, m)) /
+           static_cast<double>(std::max<std::int64_t>(1, m));
+}
+
 std::string text(std::int64_t n) { return std::to_string(n); }
 
 /// Keeps the k best of one query.
@@ -117,6 +123,19 @@ class Shortlist {
             for (end = begin; end < items_.size() && items_[end].segment == items_[begin].segment; ++end)
                 rows_.push_back(items_[end].row);
             take(items_[begin].segment, std::span<const Row>(rows_));
+        }
+    }
+
+    /// The same for row numbers counted through all segments; base: the first of each segment, and the end.
+    template <class Take>
+    void split(std::vector<Id> numbers, const std::vector<std::int64_t>& base, Take take) {
+        std::sort(numbers.begin(), numbers.end());
+        auto next = numbers.begin();
+        for (std::size_t s = 0; s + 1 < base.size(); ++s) {
+            rows_.clear();
+            for (; next != numbers.end() && *next < base[s + 1]; ++next)
+                rows_.push_back(static_cast<Row>(*next - base[s]));
+            if (!rows_.empty()) take(s, std::span<const Row>(rows_));
         }
     }
 
@@ -218,6 +237,19 @@ void Index::scan(const State& state, const Queries& given, const SearchOptions& 
         return;
     }
 
+    // A shortlist of everything comes from one exhaustive scan of the codes: row numbers, through all segments.
+    const bool shortlist_all = exhaustive && options.shortlist > 0 && options.allowed == nullptr;
+    std::vector<Id> shortlists;
+    double scan_seconds = 0;
+    if (shortlist_all) {
+        const auto start = Clock::now();
+        std::vector<std::uint16_t> distances(static_cast<std::size_t>(m * options.shortlist));
+        shortlists.resize(distances.size());
+        hamming_search(queries.codes, code_batches(state.segments), options.shortlist, distances.data(),
+                       shortlists.data(), options.n_jobs, true);
+        scan_seconds = thread_seconds(start, options.n_jobs, m);
+    }
+
     struct Scratch {
         Sink sink;
         Prober prober;
@@ -245,9 +277,16 @@ void Index::scan(const State& state, const Queries& given, const SearchOptions& 
                     mine->distances.data());
             };
             mine->sink.begin(q);
+            auto then = Clock::now();
+            if (shortlist_all) {
+                const auto begin = shortlists.begin() + q * options.shortlist;
+                mine->shortlist.split({begin, std::find(begin, begin + options.shortlist, kNoId)}, base, score);
+                mine->sink.end(q, state.n_rows);
+                mine->sink.timed(q, {0, scan_seconds, seconds(then, Clock::now())});
+                continue;
+            }
             mine->shortlist.begin();
             std::int64_t n_found = 0;
-            auto then = Clock::now();
             for (std::size_t s = 0; s < state.segments.size(); ++s) {
                 const Segment& segment = *state.segments[s];
                 const auto rows =
@@ -282,12 +321,8 @@ void Index::search(const Queries& queries, std::int64_t k, const SearchOptions& 
         if (std::holds_alternative<OneBucket>(partitioner_) && options.allowed == nullptr) {
             const auto start = Clock::now();
             hamming_search(queries.codes, code_batches(now->segments), k, distances, ids, options.n_jobs);
-            // The threads share the work evenly: a query took its share of the time of all.
-            const std::int64_t m = queries.size();
-            const double all =
-                seconds(start, Clock::now()) * static_cast<double>(std::min<std::int64_t>(options.n_jobs, m));
-            std::fill_n(n_candidates, m, now->n_rows);
-            std::fill_n(times, m, StageTimes{0, 0, all / static_cast<double>(std::max<std::int64_t>(1, m))});
+            std::fill_n(n_candidates, queries.size(), now->n_rows);
+            std::fill_n(times, queries.size(), StageTimes{0, 0, thread_seconds(start, options.n_jobs, queries.size())});
             return;
         }
     }
