@@ -246,10 +246,7 @@ RangeHits hamming_range(View<const Word> queries, CodeBatches gallery, int radiu
     std::vector<std::vector<Hit>> hits(static_cast<std::size_t>(queries.rows));
     radius = std::min(radius, kMaxBits);
     collect(
-        queries, rows, n_jobs,
-        [&] {
-            return Within{radius, {}};
-        },
+        queries, rows, n_jobs, [&] { return Within{radius, {}}; },
         [&](std::int64_t q, Within& within) {
             sort_hits(within.hits, rows);
             hits[static_cast<std::size_t>(q)] = std::move(within.hits);

@@ -378,9 +378,8 @@ void Index::evaluate(RankingAccumulator& accumulator, const Queries& queries, co
 
     std::vector<RankingAccumulator::QueryValues> values(static_cast<std::size_t>(m));
     const auto run = [&]<class D>(D) {
-        scan<D>(*now, queries, options, [&] {
-            return MetricsSink<D>{query_labels, gallery_labels, values, RankedList(accumulator)};
-        });
+        scan<D>(*now, queries, options,
+                [&] { return MetricsSink<D>{query_labels, gallery_labels, values, RankedList(accumulator)}; });
     };
     if (hamming)
         run(std::uint16_t{});

@@ -22,9 +22,8 @@ std::vector<Row> list(std::span<const Row> rows) { return {rows.begin(), rows.en
 
 std::vector<std::pair<Word, std::int64_t>> sizes_of(const Table& table) {
     std::vector<std::pair<Word, std::int64_t>> sizes;
-    table.for_each_bucket([&](Word key, std::span<const Row> rows) {
-        sizes.push_back({key, static_cast<std::int64_t>(rows.size())});
-    });
+    table.for_each_bucket(
+        [&](Word key, std::span<const Row> rows) { sizes.push_back({key, static_cast<std::int64_t>(rows.size())}); });
     return sizes;
 }
 

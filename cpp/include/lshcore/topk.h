@@ -11,8 +11,8 @@
 namespace lshcore {
 
 template <class D>
-inline constexpr D kNoDistance = std::numeric_limits<D>::has_infinity ? std::numeric_limits<D>::infinity()
-                                                                      : std::numeric_limits<D>::max();
+inline constexpr D kNoDistance =
+    std::numeric_limits<D>::has_infinity ? std::numeric_limits<D>::infinity() : std::numeric_limits<D>::max();
 
 template <class D>
 class TopK {
