@@ -3,6 +3,7 @@
 // query or is not, and no item is ever asked.
 
 #include <algorithm>
+#include <bit>
 
 #include "grouped.h"
 #include "lshcore/codes.h"
@@ -12,6 +13,7 @@
 namespace lshcore {
 namespace {
 
+constexpr std::int64_t kStretch = 8192;  // codes that are counted in one go, at the most
 constexpr std::int64_t kInOrder = 1024;  // queries whose values are held until they are added in order
 
 /// The gallery's codes by label, in groups of eight; each run begins with a new group.
@@ -20,6 +22,7 @@ struct Runs {
         std::int64_t row;       // one row of the gallery that has the label
         std::int64_t first, n;  // of the rows in the order of their labels
         std::int64_t begin;     // in the grouped codes, counted in codes
+        std::int64_t end() const { return begin + n; }
     };
     std::vector<Run> runs;
     std::vector<Word> groups;
@@ -57,22 +60,44 @@ void count_runs(const RankingAccumulator& accumulator, const Runs& by_label, Vie
                 RankingAccumulator::QueryValues* values) {
     const int words = static_cast<int>(queries.cols);
     const std::int64_t bins = accumulator.n_bits() + 1;
-    // Of each query: four interleaved histograms of the others, then four of the relevant.
+    // Of each query, for the others and for the relevant: four interleaved histograms, and how many filling zeros of
+    // groups went into them.
     std::vector<std::uint32_t> counts(static_cast<std::size_t>((last - first) * 8 * bins), 0);
-    for (const Runs::Run& run : by_label.runs) {
+    std::vector<std::int64_t> fillings(static_cast<std::size_t>((last - first) * 2), 0);
+    const auto& runs = by_label.runs;
+    for (std::size_t begin = 0, end; begin < runs.size(); begin = end) {
+        for (end = begin + 1; end < runs.size() && runs[end].end() - runs[begin].begin <= kStretch;) ++end;
         for (std::int64_t q = first; q < last; ++q) {
-            const bool relevant = query_labels.relevant(q, gallery_labels, run.row);
-            kernels().count_distances(queries.row(q), by_label.groups.data() + run.begin * words, run.n, words,
-                                      counts.data() + ((q - first) * 2 + relevant) * 4 * bins, bins);
+            // Neighbouring runs that are all relevant, or all not, are counted in one go.
+            for (std::size_t r = begin, next; r < end; r = next) {
+                const bool relevant = query_labels.relevant(q, gallery_labels, runs[r].row);
+                std::int64_t items = runs[r].n;
+                for (next = r + 1; next < end; ++next) {
+                    if (query_labels.relevant(q, gallery_labels, runs[next].row) != relevant) break;
+                    items += runs[next].n;
+                }
+                const std::int64_t codes = runs[next - 1].end() - runs[r].begin, kind = (q - first) * 2 + relevant;
+                kernels().count_distances(queries.row(q), by_label.groups.data() + runs[r].begin * words, codes, words,
+                                          counts.data() + kind * 4 * bins, bins);
+                fillings[static_cast<std::size_t>(kind)] += codes - items;
+            }
         }
         interruption_point();
+    }
+    for (std::int64_t q = first; q < last; ++q) {
+        int to_zero = 0;
+        for (int w = 0; w < words; ++w) to_zero += std::popcount(queries.row(q)[w]);
+        for (std::int64_t kind = (q - first) * 2; kind < (q - first) * 2 + 2; ++kind)
+            // Which of the four it is taken from does not matter: their sum is what is read, modulo 2^32.
+            counts[static_cast<std::size_t>(kind * 4 * bins + to_zero)] -=
+                static_cast<std::uint32_t>(fillings[static_cast<std::size_t>(kind)]);
     }
     std::vector<TieGroup> ties;
     for (std::int64_t q = first; q < last; ++q) {
         const std::uint32_t* others = counts.data() + (q - first) * 8 * bins;
         const std::uint32_t* relevant = others + 4 * bins;
         const auto total = [bins](const std::uint32_t* at) {
-            return std::int64_t{at[0]} + at[bins] + at[2 * bins] + at[3 * bins];
+            return std::int64_t{at[0] + at[bins] + at[2 * bins] + at[3 * bins]};  // under 2^32
         };
         ties.clear();
         std::int64_t n_relevant = 0;
