@@ -248,42 +248,46 @@ void RankedList::begin() {
     if (by_count()) counts_.assign(2 * (static_cast<std::size_t>(accumulator_->n_bits()) + 1), 0);
 }
 
-void RankedList::groups_from_counts() {
+std::vector<TieGroup> RankedList::groups_from_counts() const {
+    std::vector<TieGroup> groups;
     for (std::size_t d = 0; d < counts_.size() / 2; ++d) {
         const std::int64_t relevant = counts_[2 * d + 1], n = counts_[2 * d] + relevant;
-        if (n > 0) groups_.push_back({static_cast<float>(d), n, relevant});
+        if (n > 0) groups.push_back({static_cast<float>(d), n, relevant});
     }
+    return groups;
 }
 
-void RankedList::groups_from_keys() {
+std::vector<TieGroup> RankedList::groups_from_keys() {
+    std::vector<TieGroup> groups;
     if (keys_.size() < 256)
         std::sort(keys_.begin(), keys_.end());
-    else
-        radix_sort(keys_, spare_, ~std::uint32_t{0}, [](Word key) { return key >> 1; });
+    else {
+        std::vector<Word> spare;  // not kept: many lists may be open at once
+        radix_sort(keys_, spare, ~std::uint32_t{0}, [](Word key) { return key >> 1; });
+    }
     for (std::size_t begin = 0, end; begin < keys_.size(); begin = end) {
         std::int64_t relevant = 0;
         for (end = begin; end < keys_.size() && keys_[end] >> 1 == keys_[begin] >> 1; ++end) relevant += keys_[end] & 1;
-        groups_.push_back({unordered(static_cast<std::uint32_t>(keys_[begin] >> 1)),
-                           static_cast<std::int64_t>(end - begin), relevant});
+        groups.push_back({unordered(static_cast<std::uint32_t>(keys_[begin] >> 1)),
+                          static_cast<std::int64_t>(end - begin), relevant});
     }
+    return groups;
 }
 
-void RankedList::groups_from_entries() {
+std::vector<TieGroup> RankedList::groups_from_entries() {
+    std::vector<TieGroup> groups;
     std::sort(entries_.begin(), entries_.end(), [](const Entry& a, const Entry& b) {
         return a.distance < b.distance || (a.distance == b.distance && a.id < b.id);
     });
-    for (const Entry& e : entries_) groups_.push_back({e.distance, 1, e.relevant});
+    for (const Entry& e : entries_) groups.push_back({e.distance, 1, e.relevant});
+    return groups;
 }
 
 RankingAccumulator::QueryValues RankedList::finish(std::int64_t n_relevant) {
-    groups_.clear();
-    if (by_count())
-        groups_from_counts();
-    else if (accumulator_->stable())
-        groups_from_entries();
-    else
-        groups_from_keys();
-    return accumulator_->evaluate(groups_, n_relevant);
+    const auto groups = by_count()               ? groups_from_counts()
+                        : accumulator_->stable() ? groups_from_entries()
+                                                 : groups_from_keys();
+    return accumulator_->evaluate(groups, n_relevant);
 }
 
 }  // namespace lshcore

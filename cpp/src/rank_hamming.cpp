@@ -112,13 +112,13 @@ void count_runs(const RankingAccumulator& accumulator, const Runs& by_label, Vie
 
 /// Calls evaluate(first, last, values) for all queries, a thousand at a time, and adds the values in their order.
 template <class Evaluate>
-void in_order(RankingAccumulator& accumulator, std::int64_t n_queries, int n_jobs,
+void in_order(RankingAccumulator& accumulator, std::int64_t n_queries, std::int64_t block_size, int n_jobs,
               const std::function<void(std::int64_t)>& progress, Evaluate evaluate) {
     std::vector<RankingAccumulator::QueryValues> values(static_cast<std::size_t>(std::min(kInOrder, n_queries)));
     for (std::int64_t start = 0; start < n_queries; start += kInOrder) {
         const std::int64_t m = std::min(kInOrder, n_queries - start);
-        parallel_for(ceil_div(m, kQueryBlock), n_jobs, [&](std::int64_t block, int) {
-            const std::int64_t first = start + block * kQueryBlock, last = std::min(first + kQueryBlock, start + m);
+        parallel_for(ceil_div(m, block_size), n_jobs, [&](std::int64_t block, int) {
+            const std::int64_t first = start + block * block_size, last = std::min(first + block_size, start + m);
             evaluate(first, last, values.data() + (first - start));
         });
         for (std::int64_t q = 0; q < m; ++q) accumulator.add(values[static_cast<std::size_t>(q)]);
@@ -144,14 +144,18 @@ void rank_hamming(RankingAccumulator& accumulator, View<const Word> queries, Vie
         const Runs by_label(gallery, gallery_labels, n_jobs);
         // Too many different sets of labels, and asking each item is cheaper than so many short runs.
         if (static_cast<std::int64_t>(by_label.runs.size()) * 32 <= gallery.rows + 1024) {
-            in_order(accumulator, queries.rows, n_jobs, progress,
+            in_order(accumulator, queries.rows, kQueryBlock, n_jobs, progress,
                      [&](std::int64_t first, std::int64_t last, RankingAccumulator::QueryValues* values) {
                          count_runs(accumulator, by_label, queries, query_labels, gallery_labels, first, last, values);
                      });
             return;
         }
     }
-    in_order(accumulator, queries.rows, n_jobs, progress,
+    // Without ties a list has an entry an item: keep the open ones to some 4 million.
+    const std::int64_t block_size =
+        accumulator.stable() ? std::clamp<std::int64_t>((std::int64_t{1} << 22) / (gallery.rows + 1), 1, kQueryBlock)
+                             : kQueryBlock;
+    in_order(accumulator, queries.rows, block_size, n_jobs, progress,
              [&](std::int64_t first, std::int64_t last, RankingAccumulator::QueryValues* values) {
                  std::vector<RankedList> lists(static_cast<std::size_t>(last - first), RankedList(accumulator));
                  for (auto& list : lists) list.begin();

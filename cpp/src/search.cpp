@@ -206,9 +206,9 @@ void Index::scan(const State& state, const Queries& given, const SearchOptions& 
     for (const auto& segment : state.segments) base.push_back(base.back() + segment->size());
 
     if (exhaustive && options.shortlist == 0 && options.allowed == nullptr) {
-        // Float metrics hold the list of each query of a block: keep them to some 16 million entries.
+        // Float metrics hold the list of each query of a block: keep them to some 4 million entries.
         const std::int64_t block = std::clamp<std::int64_t>(
-            (std::int64_t{1} << 24) / std::max<std::int64_t>(1, state.n_rows), 4, kTileQueries);
+            (std::int64_t{1} << 22) / std::max<std::int64_t>(1, state.n_rows), 4, kTileQueries);
         parallel_for(ceil_div(m, block), options.n_jobs, [&](std::int64_t b, int) {
             const std::int64_t first = b * block, n = std::min(block, m - first);
             const auto start = Clock::now();

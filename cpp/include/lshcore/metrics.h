@@ -146,15 +146,14 @@ class RankedList {
     }
 
     bool by_count() const { return accumulator_->n_bits() > 0 && !accumulator_->stable(); }
-    void groups_from_counts();
-    void groups_from_keys();
-    void groups_from_entries();
+    std::vector<TieGroup> groups_from_counts() const;
+    std::vector<TieGroup> groups_from_keys();
+    std::vector<TieGroup> groups_from_entries();
 
     const RankingAccumulator* accumulator_;
     std::vector<std::uint32_t> counts_;  // by distance and relevance: tie-aware Hamming
-    std::vector<Word> keys_, spare_;     // ordered(distance) and relevance in one number: tie-aware floats
+    std::vector<Word> keys_;             // ordered(distance) and relevance in one number: tie-aware floats
     std::vector<Entry> entries_;         // without ties
-    std::vector<TieGroup> groups_;
 };
 
 /// Ranks the whole gallery by Hamming distance for every query and adds the metrics; tie-aware without a list or a sort.

@@ -1,0 +1,43 @@
+"""Searches and evaluations never hold a number for every query and item: they run where that matrix would not fit."""
+
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import resource, sys
+import numpy as np
+import lshcore
+from lshcore import hamming, hashers, metrics
+from lshcore.codes import BinaryCodes
+
+rng = np.random.default_rng(0)
+queries, items = 4_000, 400_000  # 1.6e9 pairs: 3.2 GB of uint16, 6.4 GB of float32
+gallery = BinaryCodes.from_packed(rng.integers(0, 256, (items, 8), dtype=np.uint8), 64)
+asked = BinaryCodes.from_packed(rng.integers(0, 256, (queries, 8), dtype=np.uint8), 64)
+labels, asked_labels = rng.integers(0, 1000, items), rng.integers(0, 1000, queries)
+rows = rng.normal(size=(items, 8)).astype(np.float32)
+flat = lshcore.FlatIndex().add(rows)
+
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 1_000_000_000,) * 2)
+work = {
+    "search": lambda: hamming.search(asked, gallery, k=100, n_jobs=2),
+    "range": lambda: hamming.range_search(asked, gallery, 10, n_jobs=2),
+    "ranking": lambda: metrics.hamming_ranking(asked, gallery, asked_labels, labels, n_jobs=2),
+    "stable ranking": lambda: metrics.hamming_ranking(asked[:200], gallery, asked_labels[:200], labels, ties="stable", n_jobs=2),
+    "exact": lambda: metrics.evaluate(flat, rows[:300], asked_labels[:300], labels, n_jobs=2),
+}
+work[sys.argv[1]]()
+print("done")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the address space by what /proc says is used")
+@pytest.mark.parametrize("work", ["search", "range", "ranking", "stable ranking", "exact"])
+def test_no_matrix_of_queries_and_items(work: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, work], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.stdout == "done\n", done.stderr[-2000:]
