@@ -233,6 +233,45 @@ def lsh_candidates(
     return [sorted(mine) for mine in found]
 
 
+def probe_order(margins: NDArray, positions: NDArray[np.int32], cheapest: int = 20) -> tuple[list[float], list[tuple]]:
+    """Costs and keys (table, bits) a query looks into: its own of every table, then by the squares of what is flipped.
+
+    All sets of the `cheapest` bits of a table are gone through, so that the list is whole only where keys have no more;
+    else it ends before the first cost that a bit left out could have.
+    """
+    own = [(0.0, table, margins[mine] >= 0) for table, mine in enumerate(positions)]
+    others, limit = [], math.inf
+    for table, mine in enumerate(positions):
+        costs = margins[mine].astype(np.float64) ** 2
+        order = np.argsort(costs, kind="stable")
+        limit = min([limit, *costs[order[cheapest:]]])
+        taken = order[:cheapest]
+        for flips in itertools.islice(itertools.product((False, True), repeat=len(taken)), 1, None):
+            bits = own[table][2].copy()
+            bits[taken] ^= np.array(flips)
+            others.append((float(costs[taken] @ flips), table, bits))
+    others.sort(key=lambda probe: probe[0])
+    probes = own + [probe for probe in others if probe[0] < limit]
+    return [cost for cost, _, _ in probes], [(table, bits.tobytes()) for _, table, bits in probes]
+
+
+def rows_by_key(bits: NDArray[np.bool_], positions: NDArray[np.int32], ids: Sequence[int]) -> dict[tuple, set[int]]:
+    """Ids by (table, bits of the key)."""
+    buckets: dict[tuple, set[int]] = defaultdict(set)
+    for table, mine in enumerate(positions):
+        for row, identity in zip(bits, ids, strict=True):
+            buckets[table, row[mine].tobytes()].add(int(identity))
+    return buckets
+
+
+def radius_candidates(
+    q_bits: NDArray[np.bool_], bits: NDArray[np.bool_], positions: NDArray[np.int32], radius: int, ids: NDArray
+) -> list[list[int]]:
+    """Ids whose key differs from that of the query in at most `radius` bits, in at least one table."""
+    near = [(hamming_matrix(q_bits[:, mine], bits[:, mine]) <= radius) for mine in positions]
+    return [sorted(ids[row].tolist()) for row in np.any(near, axis=0)]
+
+
 def cluster_candidates(
     queries: NDArray, rows: NDArray, centroids: NDArray, probes: int, ids: Sequence[int]
 ) -> list[list[int]]:

@@ -103,7 +103,15 @@ class TestEval:
         )
         whole = json.loads(result.stdout)
         assert whole["k"] == [5, 20]
-        expected = {"tables": 2, "key_bits": 6, "keys": "blocks", "bits": 12, "rank": "cosine", "centre": True}
+        expected = {
+            "tables": 2,
+            "key_bits": 6,
+            "keys": "blocks",
+            "bits": 12,
+            "probes": 2,
+            "rank": "cosine",
+            "centre": True,
+        }
         assert whole["results"][1]["parameters"] == expected
         assert {"p@5", "map@20"} <= set(whole["results"][0]["metrics"])
 
@@ -113,6 +121,22 @@ class TestEval:
         assert [row["preprocess"]["pca"] for row in rows] == [None, None, 8, 8, 0.9, 0.9]
         assert rows[1]["parameters"]["rank"] == "hamming"
         assert "p@r<=2" in rows[1]["metrics"]
+
+    def test_probes_and_shortlist(self):
+        arguments = ("--method", "random-hyperplanes", "--tables", "2,4", "--key-bits", 6, "--probes", "2,8")
+        run = call("eval", *arguments, "--shortlist", "none,20", "--bits", 32)
+        keys = "tables={0},key_bits=6,keys=blocks,bits={1},probes={2},rank=cosine{3},centre=True"
+        assert [row["parameters"] for row in table(run.stdout)[1:]] == [
+            *(
+                keys.format(tables, 6 * tables, probes, shortlist)
+                for tables, probes in ((2, 2), (2, 8), (4, 8))
+                for shortlist in ("", ",shortlist=20")
+            ),
+            "bits=32,rank=hamming,centre=True",
+            "bits=32,rank=cosine,shortlist=20,centre=True",
+        ]
+        note = "random-hyperplanes with 4 tables and probes 2 is left out: it looks into at least one key a table"
+        assert run.stderr == f"lshcore: {note}\n"
 
     def test_features_of_ones_own(self, tmp_path):
         random = np.random.RandomState(0)
@@ -178,6 +202,8 @@ class TestExitCodes:
             (("eval", "--bits", "many"), "expected whole numbers"),
             (("eval", "--bits", "32,,64"), "expected values separated by commas"),
             (("eval", "--bits", "0"), "bits must be from 1 to 4096"),
+            (("eval", "--shortlist", "some"), "expected whole numbers"),
+            (("eval", "--shortlist", "0"), "shortlist must be none or at least 1"),
             (("eval", "--pca", "half"), "a share of the variance"),
             (("eval", "--method", "annoy"), "method must be one of exhaustive, k-means, random-hyperplanes"),
             (("eval", "--dataset", "imagenette"), "dataset must be one of digits, mnist, fashion-mnist"),

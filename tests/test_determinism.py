@@ -71,6 +71,34 @@ for index, options in (
                 index, q, labels[:130], labels, ties=ties, n_jobs=n_jobs, rank=rank, batch_size=batch, **options
             )
             digest.update(repr(report).encode())
+# Query-directed probes, a radius, filters, shortlists and half precision.
+half = KMeansIndex(40, max_iter=10, codes=hasher, vectors="float16").fit(x, n_jobs=n_jobs)
+kept = np.flatnonzero(rng.random(2000) < 0.4)
+for index, options in (
+    (half, {"probes": 5, "shortlist": 25}),
+    (half, {"filter": kept}),
+    (FlatIndex(hasher, "float16"), {}),
+    (FlatIndex(hasher, "float16"), {"shortlist": 40}),
+    (FlatIndex(hasher), {"filter": kept, "shortlist": 40}),
+    (LSHIndex(hasher, 6, 12, vectors="float16"), {"probes": 41}),
+    (LSHIndex(hasher, 6, 12, vectors="float32"), {"probes": 90, "shortlist": 30, "filter": kept}),
+    (LSHIndex(hasher, 3, 80, keys="sample", vectors="float32"), {"probes": 300}),
+    (LSHIndex(hasher, 6, 12, vectors="float32"), {"radius": 2}),
+    (LSHIndex(hasher, 6, 8, vectors="float32"), {"radius": 3, "filter": kept}),
+    (LSHIndex(hasher, 3, 80, keys="sample", vectors="float32"), {"radius": 1}),
+    (LSHIndex(hasher, 3, 80, keys="sample", vectors="float32"), {"radius": 20, "shortlist": 15}),
+):
+    for part in batches(x) if len(index) == 0 else ():
+        index.add(part, n_jobs=n_jobs)
+    for rank in ("cosine", "l2") if "shortlist" in options else ("hamming", "cosine", "l2"):
+        def search(part):
+            found = index.search(part, k=12, rank=rank, n_jobs=n_jobs, **options)
+            return found.ids, found.distances, found.n_candidates
+
+        take_batches(q, search)
+    report = metrics.evaluate(index, q, labels[:130], labels, n_jobs=n_jobs, batch_size=batch, **options)
+    digest.update(repr(report).encode())
+digest.update(repr(metrics.hamming_ranking(asked, codes, labels[:130], labels, n_jobs=n_jobs)).encode())
 # Widths and lengths around those that vector registers like.
 for n_bits in (1, 64, 65, 128, 192, 256, 320, 448, 512, 576, 1000, 1024, 2048, 4096):
     few = RandomHyperplanes(n_bits).fit(x[:100]).encode(x[:101], n_jobs=n_jobs)

@@ -163,6 +163,60 @@ def test_tiny_and_huge_vectors_keep_their_angle() -> None:
         np.testing.assert_allclose(found.distances, [[0, 1 - np.sqrt(0.5), 1]], atol=1e-6)
 
 
+# -- half precision ----------------------------------------------------------------------------------------------------
+
+
+def make_half(kind: str, x: NDArray[np.float32]):
+    if kind == "k-means":
+        return KMeansIndex(1, vectors="float16").add(x[:100]).add(x[100:])
+    index = FlatIndex(vectors="float16")
+    if kind == "lsh":
+        index = LSHIndex(RandomHyperplanes(4).fit(x), 1, 4, vectors="float16")
+    return index.add(x[:100]).add(x[100:])
+
+
+@pytest.mark.parametrize("kind", ["flat", "lsh", "k-means"])
+@pytest.mark.parametrize("rank", ["cosine", "l2"])
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1000.0])
+def test_float16_distances_are_those_to_the_rounded_rows(rng, kind: str, rank: str, scale: float) -> None:
+    x = (scale * rng.normal(size=(300, 37))).astype(np.float32)
+    asked = (x[::9] + 0.5 * scale * rng.normal(size=x[::9].shape)).astype(np.float32)
+    index = make_half(kind, x)
+    found = index.search(asked, k=300, rank=rank, probes=16 if kind == "lsh" else None)
+    assert found.n_candidates.tolist() == [300] * len(asked)
+    true = reference.vector_distances(asked, x.astype(np.float16), rank)
+    assert found.ids.tolist() == true.argsort(axis=1).tolist()
+    wanted = np.sort(true, axis=1)
+    np.testing.assert_allclose(found.distances, wanted, rtol=1e-6, atol=1e-6 * (rank == "cosine"))
+
+
+def test_float16_takes_half_the_memory_and_says_so(features) -> None:
+    half, single = (FlatIndex(vectors=vectors).add(features) for vectors in ("float16", "float32"))
+    assert single.nbytes["vectors"] - half.nbytes["vectors"] == 300 * 24 * 2
+    assert repr(half).startswith("FlatIndex(300 rows, vectors float16, 0.0 MB")
+
+
+def test_float16_holds_values_up_to_65504(features) -> None:
+    hasher = RandomHyperplanes(32).fit(features)
+    for index in (
+        FlatIndex(vectors="float16"),
+        LSHIndex(hasher, vectors="float16", key_bits=4),
+        KMeansIndex(2, vectors="float16"),
+    ):
+        x = features[:9].copy()
+        x[4, 7] = -65505
+        with pytest.raises(
+            ValueError, match=rf"{type(index).__name__}\.add: X must have magnitudes up to 65504 .*"
+        ) as e:
+            index.add(x)
+        assert str(e.value).endswith("to be kept as float16, got -65505.0 at row 4, column 7")
+        assert (len(index), index.nbytes["vectors"]) == (0, 0)
+        assert not hasattr(index, "centroids_")
+        x[4, 7] = -65504
+        assert index.add(x).search(x[4], k=1, rank="l2").distances[0, 0] < 1e-4
+        index.search(10 * x, rank="l2")  # queries are not rounded
+
+
 # -- the key positions -------------------------------------------------------------------------------------------------
 
 
@@ -360,9 +414,14 @@ def test_an_index_says_what_a_rank_needs(features, queries) -> None:
             index.search(queries, k=k)
     with pytest.raises(ValueError, match=r"LSHIndex\.search: k must be at most the 300 rows"):
         index.search(queries, k=2**31)
-    for probes in (1, 5):
-        with pytest.raises(ValueError, match=rf"LSHIndex\.search: probes must be 4, one for each table, got {probes}"):
+    for probes in (-1, 0, 3):
+        message = rf"LSHIndex\.search: probes must be at least 4, one for each table, got {probes}"
+        with pytest.raises(ValueError, match=message):
             index.search(queries, probes=probes)
+    with pytest.raises(
+        ValueError, match=r"FlatIndex\.search: probes must be 1, for everything is in one bucket, got 2"
+    ):
+        FlatIndex().add(features).search(queries, probes=2)
     with pytest.raises(TypeError, match=r"LSHIndex\.search: probes must be an integer"):
         index.search(queries, probes=4.0)
     assert index.search(queries, probes=4).ids.tolist() == index.search(queries).ids.tolist()
@@ -373,8 +432,10 @@ def make_all(features) -> list:
     return [
         LSHIndex(hasher, 4, 8, vectors="float32"),
         LSHIndex(hasher, 4, 8),
+        LSHIndex(hasher, 4, 8, vectors="float16"),
         FlatIndex(hasher),
         FlatIndex(),
+        FlatIndex(vectors="float16"),
         FlatIndex(hasher, vectors=None),
         KMeansIndex(5).fit(features),
         KMeansIndex(5, codes=hasher, vectors=None).fit(features),

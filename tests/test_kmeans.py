@@ -102,6 +102,19 @@ def test_looking_into_every_cluster_is_exhaustive(features, queries, rank: str) 
     assert found.distances.tobytes() == exact.distances.tobytes()
 
 
+def test_a_shortlist_needs_codes(features, queries) -> None:
+    hasher = RandomHyperplanes(40).fit(features)
+    index = KMeansIndex(6, codes=hasher).add(features)
+    found = index.search(queries, k=9, probes=2, shortlist=9)
+    nearest = index.search(queries, k=9, probes=2, rank="hamming")
+    assert np.sort(found.ids, axis=1).tolist() == np.sort(nearest.ids, axis=1).tolist()
+    assert found.n_candidates.tolist() == nearest.n_candidates.tolist()
+    with pytest.raises(ValueError, match=r"KMeansIndex\.search: shortlist needs codes, and this index has no hasher"):
+        KMeansIndex(6).add(features).search(queries, shortlist=5)
+    with pytest.raises(ValueError, match=r"KMeansIndex\.search: radius must be None, for only the keys of an LSHIndex"):
+        index.search(queries, radius=1)
+
+
 def test_adding_trains_and_is_all_or_nothing(features) -> None:
     index = KMeansIndex(6)
     with pytest.raises(ValueError, match="7"):

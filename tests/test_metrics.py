@@ -191,29 +191,37 @@ def test_order_of_a_gallery_matters_only_to_stable_ties(rng: np.random.Generator
     assert abs(shuffled[0] - shuffled[1]) > 0.005
 
 
-def test_batches_threads_and_progress_change_nothing() -> None:
-    q, codes, q_labels, labels = random_task(2, 70, 300, 20, "single")
-    index = FlatIndex(RandomHyperplanes(20).fit(np.eye(5)), vectors=None)
-    wanted = metrics.hamming_ranking(q, codes, q_labels, labels, n_jobs=1)
-    for batch_size in (1, 7, 69, 70, 1000):
+@pytest.mark.parametrize("ties", ["expected", "stable"])
+def test_threads_and_progress_change_nothing(ties: str) -> None:
+    q, codes, q_labels, labels = random_task(2, 1500, 90, 20, "single")
+    wanted = metrics.hamming_ranking(q, codes, q_labels, labels, ties=ties, n_jobs=1)
+    for n_jobs in (2, 8, None):
         calls: list[tuple[int, int]] = []
         found = metrics.hamming_ranking(
-            q,
-            codes,
-            q_labels,
-            labels,
-            n_jobs=2,
-            batch_size=batch_size,
-            progress=lambda done, total, calls=calls: calls.append((done, total)),
+            q, codes, q_labels, labels, ties=ties, n_jobs=n_jobs, progress=lambda *now, calls=calls: calls.append(now)
         )
         assert found == wanted
-        stops = [*range(batch_size, 70, batch_size), 70]
-        assert calls == [(stop, 70) for stop in stops]
-    for n_jobs in (8, None):
-        assert metrics.hamming_ranking(q, codes, q_labels, labels, n_jobs=n_jobs) == wanted
-    with pytest.raises(ValueError, match=r"batch_size must be at least 1, got 0"):
-        metrics.hamming_ranking(q, codes, q_labels, labels, batch_size=0)
-    assert len(index) == 0
+        done = [call[0] for call in calls]
+        assert done == sorted(set(done))
+        assert 1 < len(calls) < 20
+        assert calls[-1] == (1500, 1500)
+        assert {call[1] for call in calls} == {1500}
+
+
+def test_one_call_gives_what_batches_give() -> None:
+    q, codes, q_labels, labels = random_task(3, 1300, 120, 30, "multi")
+    accumulator = _core.RankingAccumulator([10, 50], metrics._curve_ranks(120), 30)
+    for start in range(0, 1300, 512):
+        asked, stored = (_core.Labels.multi(np.ascontiguousarray(y)) for y in (q_labels[start : start + 512], labels))
+        _core.rank_hamming(accumulator, q.words[start : start + 512], codes.words, 30, asked, stored)
+    found = metrics.hamming_ranking(q, codes, q_labels, labels)
+    assert found == metrics._report(accumulator.result(), [10, 50], metrics._curve_ranks(120), 120)
+
+
+def test_what_progress_raises_comes_back() -> None:
+    q, codes, q_labels, labels = random_task(2, 30, 90, 20, "single")
+    with pytest.raises(ZeroDivisionError):
+        metrics.hamming_ranking(q, codes, q_labels, labels, progress=lambda done, total: 1 // 0)
 
 
 def test_accumulators_merge() -> None:
@@ -315,6 +323,48 @@ def test_evaluate(features, queries, rng: np.random.Generator, kind: str, rank: 
         assert again == report
 
 
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("lsh", {"probes": 17}),
+        ("lsh", {"radius": 2, "rank": "l2"}),
+        ("lsh", {"probes": 5, "shortlist": 20, "filter": np.arange(300) % 3 > 0}),
+        ("lsh, wide keys", {"probes": 40, "rank": "hamming"}),
+        ("k-means", {"probes": 3, "shortlist": 11}),
+        ("flat", {"filter": np.arange(0, 300, 7), "rank": "hamming"}),
+        ("flat", {"shortlist": 30, "rank": "l2"}),
+        ("flat", {"shortlist": 30, "filter": np.arange(0, 300, 2)}),
+    ],
+)
+def test_evaluate_takes_the_options_of_a_search(features, queries, rng, kind: str, options: dict) -> None:
+    hasher = RandomHyperplanes(70).fit(features)
+    index = INDEXES[kind](features, hasher)
+    if kind == "k-means":
+        index.fit(features)
+    index.add(features[:190]).add(features[190:])
+    stored, asked = rng.integers(0, 5, 300), rng.integers(0, 5, len(queries))
+    calls: list[tuple[int, int]] = []
+    report = metrics.evaluate(
+        index, queries, asked, stored, (1, 10), progress=lambda *now: calls.append(now), batch_size=20, **options
+    )
+    found = index.search(queries, k=300, **options)
+    lists = [(d[i >= 0].tolist(), i[i >= 0]) for d, i in zip(found.distances, found.ids, strict=True)]
+    relevance = reference.relevance_matrix(asked, stored)
+    wanted = wanted_report(
+        [distances for distances, _ in lists],
+        [relevance[q, ids].tolist() for q, (_, ids) in enumerate(lists)],
+        relevance.sum(axis=1).tolist(),
+        report,
+        (1, 10),
+        "expected",
+        n_bits=70 if options.get("rank") == "hamming" else 0,
+    )
+    assert_reports(report, wanted)
+    assert report["candidates_mean"] == pytest.approx(np.mean([len(ids) for _, ids in lists]))
+    assert [done for done, _ in calls] == [*range(20, len(queries), 20), len(queries)]
+    assert metrics.evaluate(index, queries, asked, stored, (1, 10), n_jobs=8, batch_size=7, **options) == report
+
+
 def test_empty_candidate_lists_count_zero(features) -> None:
     """Queries opposite to every row share no bucket; they stay in the means."""
     x = np.abs(features)
@@ -359,7 +409,11 @@ def test_labels_follow_the_order_of_rows_not_of_ids(features, rng: np.random.Gen
         ({"Q": np.ones((5, 3))}, ValueError, "Q must have 24 columns, got 3"),
         ({"Q": np.ones((0, 24)), "q_labels": []}, ValueError, "at least one query"),
         ({"rank": "cosine"}, ValueError, 'make it with vectors="float32"'),
-        ({"probes": 2}, ValueError, "probes must be 4, one for each table, got 2"),
+        ({"probes": 2}, ValueError, "probes must be at least 4, one for each table, got 2"),
+        ({"radius": -1}, ValueError, "radius must be at least 0, got -1"),
+        ({"shortlist": 5}, ValueError, 'shortlist must come before rank "cosine" or "l2", got rank "hamming"'),
+        ({"filter": [True]}, ValueError, r"filter must be a mask of shape \(300,\), one for each row, got \(1,\)"),
+        ({"batch_size": 0}, ValueError, "batch_size must be at least 1, got 0"),
     ],
 )
 def test_bad_evaluations(features, change: dict, error: type[Exception], message: str) -> None:

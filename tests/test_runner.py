@@ -11,7 +11,7 @@ from lshcore.evaluation.prepare import prepare
 from lshcore.evaluation.protocols import draw
 from lshcore.evaluation.runner import STAGES, run
 
-EVERYTHING = Options(tables=(3, 6), key_bits=(6, 9), clusters=(4, 16), probes=(1, 3), bits=(32,))
+EVERYTHING = Options(tables=(3, 6), key_bits=(6, 9), clusters=(4, 16), probes=(1, 3, 6), bits=(32,))
 
 
 def blobs(n=300, d=12, classes=4, seed=0):
@@ -52,6 +52,7 @@ class TestOptions:
             ({"tables": (0,)}, "tables must be at least 1, got 0"),
             ({"clusters": (-1,)}, "clusters must be at least 1, got -1"),
             ({"probes": (1.5,)}, r"probes must be at least 1, got 1\.5"),
+            ({"shortlist": (0,)}, "shortlist must be none or at least 1, got 0"),
             ({"k": (0,)}, "k must be at least 1, got 0"),
             ({"rank": ("dot",)}, "rank must be one of cosine, l2, hamming, got dot"),
             ({"pca": (0,)}, "pca must be none, a number of dimensions, or a share between 0 and 1, got 0"),
@@ -114,12 +115,51 @@ class TestGrid:
             (None, "hamming", 64),
         ]
 
+    def test_probes_mean_clusters_or_keys_over_all_tables(self):
+        options = Options(clusters=(10,), tables=(3, 6), key_bits=(8, 9), bits=(32,), probes=(1, 4, 20))
+        configurations, notes = configure(options, 1000, 1000)
+        rows = [each.parameters for each in configurations[1:]]
+        assert [row["probes"] for row in rows if "clusters" in row] == [1, 4]
+        found = [(row["tables"], row["key_bits"], row["probes"]) for row in rows if "tables" in row]
+        assert found == [(3, 8, 4), (3, 8, 20), (3, 9, 4), (3, 9, 20), (6, 8, 20), (6, 9, 20)]
+        assert notes == [
+            "k-means with 10 clusters and 20 probes is left out",
+            "random-hyperplanes with 3 tables and probes 1 is left out: it looks into at least one key a table",
+            "random-hyperplanes with 6 tables and probes 1 is left out: it looks into at least one key a table",
+            "random-hyperplanes with 6 tables and probes 4 is left out: it looks into at least one key a table",
+        ]
+
+    def test_without_probes_each_method_has_its_own(self):
+        rows = [each.parameters for each in configure(Options(clusters=(10,)), 1000, 1000)[0]]
+        assert [row["probes"] for row in rows if "clusters" in row] == [1]
+        assert all(row["probes"] == row["tables"] for row in rows if "tables" in row)
+
+    def test_shortlists_are_for_exact_ranks(self):
+        options = Options(
+            clusters=(10,), tables=(3,), key_bits=(8,), bits=(32,), rank=("cosine", "hamming"), shortlist=(None, 50)
+        )
+        configurations, notes = configure(options, 1000, 1000)
+        rows = [each.parameters for each in configurations[1:]]
+        assert [(row.get("clusters"), row.get("tables"), row["rank"], row.get("shortlist")) for row in rows] == [
+            (10, None, "cosine", None),
+            (10, None, "cosine", 50),
+            (10, None, "hamming", None),
+            (None, 3, "cosine", None),
+            (None, 3, "cosine", 50),
+            (None, 3, "hamming", None),
+            (None, None, "hamming", None),
+            (None, None, "cosine", 50),
+        ]
+        assert rows[1]["bits"] == 32
+        assert notes == ["rank hamming with a shortlist of 50 is left out: that is for cosine and l2"]
+
     def test_unknown_method_lists_the_known(self):
         with pytest.raises(ValueError, match="one of exhaustive, k-means, random-hyperplanes, got annoy"):
             configure(Options(method=("annoy",)), 100, 100)
 
     def test_labels_tell_configurations_apart(self):
-        options = Options(probes=(1, 2), rank=("cosine", "l2", "hamming"), bits=(32, 64), clusters=(10,))
+        ranks = ("cosine", "l2", "hamming")
+        options = Options(probes=(1, 6, 9), rank=ranks, bits=(32, 64), clusters=(10,), shortlist=(None, 5, 50))
         configurations, _ = configure(options, 60_000, 60_000)
         labels = [(each.method, METHODS[each.method].label(each.parameters)) for each in configurations]
         assert len(set(labels)) == len(labels)
@@ -160,7 +200,7 @@ class TestRun:
         assert (metrics["recall"], metrics["coverage"], metrics["candidates_share"]) == (1, 1, 1)
 
     def test_every_row_has_metrics_times_and_sizes(self, results):
-        assert len(results) == 1 + 4 + 4 + 1
+        assert len(results) == 1 + 5 + 6 + 1
         for result in results:
             assert {"map", "map_retrieved", "p@10", "p@50", "recall", "coverage"} <= set(result.metrics)
             for stage in STAGES:
@@ -178,7 +218,7 @@ class TestRun:
         rows = {
             (row["tables"], row["key_bits"]): result.metrics
             for result in results
-            if "tables" in (row := result.configuration.parameters)
+            if "tables" in (row := result.configuration.parameters) and row["tables"] == row["probes"]
         }
         for bits in (6, 9):
             assert rows[6, bits]["recall"] > rows[3, bits]["recall"]
@@ -186,7 +226,10 @@ class TestRun:
             assert rows[tables, 9]["recall"] < rows[tables, 6]["recall"]
             assert rows[tables, 9]["candidates_mean"] < rows[tables, 6]["candidates_mean"]
         probes = [r.metrics["recall"] for r in results if r.configuration.parameters.get("clusters") == 16]
-        assert probes[1] > probes[0]
+        assert probes[2] > probes[1] > probes[0]
+        more = [r.metrics["recall"] for r in results if r.configuration.parameters.get("tables") == 3]
+        assert more[1] > more[0]
+        assert more[3] > more[2]
 
     def test_codes_alone_rank_the_whole_gallery(self, results):
         metrics = results[-1].metrics
@@ -197,6 +240,17 @@ class TestRun:
         for jobs in (1, 3):
             again = evaluate(made, split, EVERYTHING, n_jobs=jobs)
             assert [result.metrics for result in again] == [result.metrics for result in results]
+
+    def test_a_shortlist_ranks_no_more_than_its_length(self, made, split):
+        options = Options(clusters=(8,), tables=(3,), key_bits=(4,), probes=(6,), bits=(24,), shortlist=(None, 7, 9999))
+        results = evaluate(made, split, options)
+        rows = {METHODS[r.configuration.method].label(r.configuration.parameters): r.metrics for r in results}
+        for label in ("8 clusters, 6 probes", "3 x 4 bits, 6 probes", "24-bit codes"):
+            by = " by 24 bits" if "clusters" in label else ""
+            assert rows[f"{label}, shortlist 7{by}"]["candidates_mean"] == 7
+            if "codes" not in label:  # all candidates, ranked by cosine
+                assert rows[f"{label}, shortlist 9999{by}"] == rows[label]
+        assert rows["24-bit codes, shortlist 9999"] == results[0].metrics
 
     def test_another_seed_is_another_draw(self, made, split, results):
         other = evaluate(made, split, EVERYTHING, seed=5)

@@ -295,6 +295,8 @@ def test_integers_and_k() -> None:
             as_integer(value, "here", "n")
     with pytest.raises(ValueError, match="here: n must be between 1 and 5, got 6"):
         as_integer(6, "here", "n", low=1, high=5)
+    with pytest.raises(ValueError, match="here: n must be at most 5, got 6"):
+        as_integer(6, "here", "n", high=5)
     for k in (0, -1):
         with pytest.raises(ValueError, match=f"here: k must be at least 1, got {k}"):
             check_k(k, "here")

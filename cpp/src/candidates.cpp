@@ -54,8 +54,12 @@ void Prober::prepare(std::int64_t first, std::int64_t n) {
 }
 
 void Prober::add_probes(const BitKeys& keys, const Segment& segment, std::int64_t q, const bool* allowed) {
-    const float* margins = queries_.margins.data ? queries_.margins.row(q) : nullptr;
-    const auto& probes = sequence_[0].find(queries_.codes.row(q), margins, options_.probes);
+    if (probed_ != q) {  // the same for every segment
+        const float* margins = queries_.margins.data ? queries_.margins.row(q) : nullptr;
+        probes_ = &sequence_[0].find(queries_.codes.row(q), margins, options_.probes);
+        probed_ = q;
+    }
+    const auto& probes = *probes_;
     // Three passes, so that what one waits for in memory is on its way for all.
     if (!keys.wide())
         for (const Probe& probe : probes)

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <bit>
 
+#include "lshcore/parallel.h"
+
 namespace lshcore {
 
 void ProbeSequence::push(int table, int last, double before, Key key) {
@@ -35,6 +37,7 @@ const std::vector<Probe>& ProbeSequence::find(const Word* code, const float* mar
         push(t, 0, 0, probes_[static_cast<std::size_t>(t)].key);
     }
     while (static_cast<std::int64_t>(probes_.size()) < n_probes && !heap_.empty()) {
+        if (probes_.size() % 4096 == 0) interruption_point();
         std::pop_heap(heap_.begin(), heap_.end());
         const Node node = heap_.back();
         heap_.pop_back();

@@ -237,18 +237,20 @@ void Index::scan(const State& state, const Queries& given, const SearchOptions& 
         return;
     }
 
-    // A shortlist of everything comes from one exhaustive scan of the codes: row numbers, through all segments.
+    // A shortlist of everything comes from an exhaustive scan of the codes: row numbers, through all segments.
     const bool shortlist_all = exhaustive && options.shortlist > 0 && options.allowed == nullptr;
-    std::vector<Id> shortlists;
+    std::vector<Id> shortlists;  // of the queries from first_listed on
+    std::int64_t first_listed = 0;
     double scan_seconds = 0;
-    if (shortlist_all) {
+    const auto list_nearest = [&](std::int64_t first, std::int64_t n) {
         const auto start = Clock::now();
-        std::vector<std::uint16_t> distances(static_cast<std::size_t>(m * options.shortlist));
+        std::vector<std::uint16_t> distances(static_cast<std::size_t>(n * options.shortlist));
         shortlists.resize(distances.size());
-        hamming_search(queries.codes, code_batches(state.segments), options.shortlist, distances.data(),
-                       shortlists.data(), options.n_jobs, true);
-        scan_seconds = thread_seconds(start, options.n_jobs, m);
-    }
+        first_listed = first;
+        hamming_search({queries.codes.row(first), n, queries.codes.cols}, code_batches(state.segments),
+                       options.shortlist, distances.data(), shortlists.data(), options.n_jobs, true);
+        scan_seconds = thread_seconds(start, options.n_jobs, n);
+    };
 
     struct Scratch {
         Sink sink;
@@ -257,11 +259,10 @@ void Index::scan(const State& state, const Queries& given, const SearchOptions& 
         std::vector<D> distances;
     };
     std::vector<std::unique_ptr<Scratch>> scratch(static_cast<std::size_t>(std::max(1, options.n_jobs)));
-    parallel_for(ceil_div(m, kBucketQueries), options.n_jobs, [&](std::int64_t block, int worker) {
+    const auto answer_block = [&](std::int64_t first, std::int64_t n, int worker) {
         auto& mine = scratch[static_cast<std::size_t>(worker)];
         if (!mine)
             mine.reset(new Scratch{make_sink(), {partitioner_, queries, {options.probes, options.radius}}, {}, {}});
-        const std::int64_t first = block * kBucketQueries, n = std::min(kBucketQueries, m - first);
         const auto start = Clock::now();
         mine->prober.prepare(first, n);
         const double probe = seconds(start, Clock::now()) / static_cast<double>(n);
@@ -279,7 +280,7 @@ void Index::scan(const State& state, const Queries& given, const SearchOptions& 
             mine->sink.begin(q);
             auto then = Clock::now();
             if (shortlist_all) {
-                const auto begin = shortlists.begin() + q * options.shortlist;
+                const auto begin = shortlists.begin() + (q - first_listed) * options.shortlist;
                 mine->shortlist.split({begin, std::find(begin, begin + options.shortlist, kNoId)}, base, score);
                 mine->sink.end(q, state.n_rows);
                 mine->sink.timed(q, {0, scan_seconds, seconds(then, Clock::now())});
@@ -306,7 +307,19 @@ void Index::scan(const State& state, const Queries& given, const SearchOptions& 
             times.rerank += seconds(then, Clock::now());
             mine->sink.timed(q, times);
         }
-    });
+    };
+
+    // All queries at once, or as many as keep the shortlists of a scan to some 4 million rows.
+    const std::int64_t at_once = shortlist_all ? std::max<std::int64_t>(1, (std::int64_t{1} << 22) / options.shortlist)
+                                               : std::max<std::int64_t>(1, m);
+    for (std::int64_t begin = 0; begin < m; begin += at_once) {
+        const std::int64_t end = std::min(begin + at_once, m);
+        if (shortlist_all) list_nearest(begin, end - begin);
+        parallel_for(ceil_div(end - begin, kBucketQueries), options.n_jobs, [&](std::int64_t block, int worker) {
+            const std::int64_t first = begin + block * kBucketQueries;
+            answer_block(first, std::min(kBucketQueries, end - first), worker);
+        });
+    }
 }
 
 template <class D>

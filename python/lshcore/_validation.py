@@ -24,6 +24,9 @@ _NUMERIC = "float16, float32, float64, an integer type or bool"
 # A result with more entries than this is refused where the gallery cannot fill it: it would be padding alone.
 _MAX_PADDED_RESULTS = 1 << 28
 
+# The largest number that half precision holds.
+_MAX_HALF = 65504
+
 # Each thread costs memory of its own; more than this is a mistake.
 _MAX_JOBS = 1024
 
@@ -163,6 +166,44 @@ def as_ids(ids: ArrayLike, where: str, n: int) -> NDArray[np.int64]:
     return checked
 
 
+def as_filter(filter: ArrayLike, where: str, ids: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Mask, bool (n,), of the rows with these ids that a filter allows: a mask itself, or an array of ids.
+
+    Raises
+    ------
+    TypeError
+        If it is neither of bool nor of an integer dtype.
+    ValueError
+        If a mask has another length, ids are not 1-d, or one is not among `ids`; the message names the first.
+    """
+    array = as_numeric(filter, where, "filter")
+    if array.dtype == np.bool_:
+        if array.shape != ids.shape:
+            raise ValueError(
+                f"{where}: filter must be a mask of shape ({len(ids)},), one for each row, got {array.shape}"
+            )
+        return np.require(array, requirements=["C", "A"])
+    if array.dtype.kind == "f" and array.size > 0:
+        raise TypeError(f"{where}: filter must be a mask of bools or an array of integer ids, got dtype {array.dtype}")
+    if array.ndim != 1:
+        raise ValueError(f"{where}: filter must be 1-d, got shape {array.shape}")
+    wanted = _as_int64(array, where, "filter")
+    known = np.isin(wanted, ids)
+    if not known.all():
+        raise ValueError(f"{where}: filter must hold ids of the index, got {wanted[known.argmin()]}, which it has not")
+    return np.isin(ids, wanted)
+
+
+def check_half(x: NDArray[np.float32], where: str, name: str = "X") -> None:
+    """Raise ValueError, naming the first, if float16 cannot hold a value."""
+    if x.size > 0 and max(x.max(), -x.min()) > _MAX_HALF:
+        row, column = np.argwhere(np.abs(x) > _MAX_HALF)[0]
+        raise ValueError(
+            f"{where}: {name} must have magnitudes up to {_MAX_HALF} to be kept as float16, "
+            f"got {x[row, column]} at row {row}, column {column}"
+        )
+
+
 def _as_int64(array: NDArray[Any], where: str, name: str) -> NDArray[np.int64]:
     if array.dtype.kind == "u" and array.size > 0 and int(array.max()) > np.iinfo(np.int64).max:
         raise ValueError(f"{where}: {name} must fit into int64, got {array.max()}")
@@ -178,7 +219,8 @@ def as_integer(value: Any, where: str, name: str, low: int | None = None, high: 
     except TypeError:
         raise TypeError(f"{where}: {name} must be an integer, got {value!r}") from None
     if (low is not None and number < low) or (high is not None and number > high):
-        limits = f"at least {low}" if high is None else f"between {low} and {high}"
+        one = f"at least {low}" if high is None else f"at most {high}"
+        limits = one if low is None or high is None else f"between {low} and {high}"
         raise ValueError(f"{where}: {name} must be {limits}, got {number}")
     return number
 

@@ -35,7 +35,7 @@ from .index.container import Index
 TIES = ("expected", "stable")
 Progress = Callable[[int, int], None]
 
-# Queries between two calls of `progress`, and the ranks of a curve; neither changes a metric.
+# Queries of an index between two calls of `progress`, and the ranks of a curve; neither changes a metric.
 _BATCH = 512
 _CURVE_POINTS = 60
 
@@ -49,7 +49,6 @@ def hamming_ranking(
     ties: str = "expected",
     n_jobs: int | None = None,
     progress: Progress | None = None,
-    batch_size: int = _BATCH,
 ) -> dict[str, Any]:
     """Metrics of the whole gallery ranked by Hamming distance.
 
@@ -67,9 +66,7 @@ def hamming_ranking(
     n_jobs : int, optional
         Threads; the metrics are the same for any number.
     progress : callable, optional
-        Called with the queries done and their total, between batches.
-    batch_size : int
-        Queries in a batch.
+        Called with the queries done and their total, now and then and at the end.
 
     Returns
     -------
@@ -88,16 +85,16 @@ def hamming_ranking(
     run = _Run(where, len(queries), len(gallery), k, ties, queries.n_bits)
     run.take_labels(q_labels, labels)
     jobs = resolve_jobs(n_jobs)
-    for rows in run.batches(progress, batch_size):
-        _core.rank_hamming(
-            run.accumulator,
-            queries.words[rows],
-            gallery.words,
-            gallery.n_bits,
-            run.query_labels(rows),
-            run.labels,
-            jobs,
-        )
+    _core.rank_hamming(
+        run.accumulator,
+        queries.words,
+        gallery.words,
+        gallery.n_bits,
+        run.query_labels(slice(None)),
+        run.labels,
+        jobs,
+        None if progress is None else lambda done: progress(done, len(queries)),
+    )
     return run.report()
 
 
@@ -111,8 +108,11 @@ def evaluate(
     n_jobs: int | None = None,
     progress: Progress | None = None,
     *,
-    rank: str | None = None,
     probes: int | None = None,
+    radius: int | None = None,
+    rank: str | None = None,
+    shortlist: int | None = None,
+    filter: ArrayLike | None = None,
     batch_size: int = _BATCH,
 ) -> dict[str, Any]:
     """Metrics of the candidate lists of an index, ranked whole.
@@ -126,10 +126,13 @@ def evaluate(
     q_labels, labels : array_like
         Labels of the queries and of the rows of the index, these in the order of ``index.ids``; as in
         `hamming_ranking`.
-    k, ties, n_jobs, progress, batch_size
+    k, ties, n_jobs, progress
         As in `hamming_ranking`.
-    rank, probes
-        As in ``index.search``.
+    probes, radius, rank, shortlist, filter
+        As in ``index.search``. With a shortlist, that is the list. A filter shortens the lists, and nothing else: R
+        stays the relevant rows of the whole index.
+    batch_size : int
+        Queries between two calls of `progress`.
 
     Returns
     -------
@@ -145,11 +148,13 @@ def evaluate(
     if not isinstance(index, Index):
         raise TypeError(f"{where}: index must be an lshcore index, got {type(index).__name__}")
     jobs = resolve_jobs(n_jobs)
-    queries = index._prepare(Q, rank, probes, where, jobs)
+    queries = index._prepare(
+        Q, where, jobs, probes=probes, radius=radius, rank=rank, shortlist=shortlist, filter=filter
+    )
     run = _Run(where, queries.n, len(index), k, ties, index.n_bits if queries.rank == "hamming" else 0)
     run.take_labels(q_labels, labels)
     for rows in run.batches(progress, batch_size):
-        index._evaluate(run.accumulator, queries, rows, run.query_labels(rows), run.labels, jobs)
+        index._evaluate(run.accumulator, queries.batch(rows), run.query_labels(rows), run.labels, jobs)
     return run.report()
 
 

@@ -59,6 +59,8 @@ class Prober {
     Queries queries_;
     ProbeOptions options_;
     std::int64_t first_ = 0;
+    std::int64_t probed_ = -1;  // the query that probes_ are for
+    const std::vector<Probe>* probes_ = nullptr;
     std::vector<std::int32_t> clusters_;   // (n, probes)
     std::vector<ProbeSequence> sequence_;  // one with BitKeys, else none
     std::vector<std::span<const Row>> buckets_;

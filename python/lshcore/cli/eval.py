@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..evaluation.configurations import Options
-from .options import parse, usage
+from .options import default, parse, usage
 from .progress import Progress
 
 if TYPE_CHECKING:
@@ -17,8 +16,7 @@ Texts = list[str] | None
 
 
 def _list(name: str, metavar: str, help_text: str) -> Any:
-    default = ",".join("none" if value is None else str(value) for value in getattr(Options, name.replace("-", "_")))
-    return typer.Option(f"--{name}", metavar=f"{metavar},...", help=f"{help_text} Default: {default or 'all'}.")
+    return typer.Option(f"--{name}", metavar=f"{metavar},...", help=f"{help_text} Default: {default(name)}.")
 
 
 def eval_command(
@@ -34,9 +32,10 @@ def eval_command(
     tables: Annotated[Texts, _list("tables", "N", "Numbers of hash tables.")] = None,
     key_bits: Annotated[Texts, _list("key-bits", "N", "Bits of a key in each table.")] = None,
     clusters: Annotated[Texts, _list("clusters", "N", "Numbers of k-means clusters.")] = None,
-    probes: Annotated[Texts, _list("probes", "N", "Clusters to look into.")] = None,
+    probes: Annotated[Texts, _list("probes", "N", "Clusters, or keys over all tables, to look into.")] = None,
     pca: Annotated[Texts, _list("pca", "N|SHARE|none", "Dimensions, or share of the variance, to keep.")] = None,
     rank: Annotated[Texts, _list("rank", "NAME", "Candidates are ranked by cosine, l2 or hamming.")] = None,
+    shortlist: Annotated[Texts, _list("shortlist", "N|none", "Rank only the N candidates nearest by code.")] = None,
     k: Annotated[Texts, _list("k", "N", "List lengths of the metrics.")] = None,
     sweep: Annotated[
         Texts, typer.Option("--sweep", metavar="KEY=A,B,C", help="Set the list of an option above; repeatable.")
@@ -67,6 +66,7 @@ def eval_command(
         "probes": probes,
         "pca": pca,
         "rank": rank,
+        "shortlist": shortlist,
         "k": k,
     }
     options = parse(lists, sweep or [])

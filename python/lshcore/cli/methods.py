@@ -5,15 +5,12 @@ import typer
 
 def methods_command() -> None:
     """List the methods of `lshcore eval`, and the options that each one reads."""
-    from ..evaluation.configurations import Options
     from ..evaluation.methods import METHODS
+    from .options import default
     from .output import columns
 
-    defaults = Options()
     rows = [("method", "what it is; its options, with their defaults")]
     for method in METHODS.values():
         rows.append((method.name, method.description))
-        for option in method.options:
-            values = getattr(defaults, option.replace("-", "_"))
-            rows.append(("", f"--{option} {','.join(str(value) for value in values)}"))
+        rows += [("", f"--{option} {default(option)}") for option in method.options]
     typer.echo(columns(rows))

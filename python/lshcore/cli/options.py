@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from ..evaluation.configurations import Options
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from ..evaluation import Options
 
 
 def _whole(text: str) -> int:
@@ -17,6 +17,10 @@ def _whole(text: str) -> int:
         return int(text)
     except ValueError:
         raise ValueError(f"expected whole numbers, got {text!r}") from None
+
+
+def _shortlist(text: str) -> int | None:
+    return None if text.lower() == "none" else _whole(text)
 
 
 def _pca(text: str) -> int | float | None:
@@ -42,8 +46,19 @@ LISTS: Mapping[str, Callable[[str], Any]] = {
     "probes": _whole,
     "pca": _pca,
     "rank": str,
+    "shortlist": _shortlist,
     "k": _whole,
 }
+
+
+# What an empty list stands for.
+_EMPTY = {"method": "all", "probes": "1 cluster, a key for each table"}
+
+
+def default(option: str) -> str:
+    """The default of a list option, as it would be typed."""
+    values = getattr(Options, option.replace("-", "_"))
+    return ",".join("none" if value is None else str(value) for value in values) or _EMPTY[option]
 
 
 @contextmanager
@@ -55,7 +70,7 @@ def usage(option: str | None = None) -> "Iterator[None]":
         raise typer.BadParameter(str(error), param_hint=None if option is None else f"--{option}") from None
 
 
-def parse(given: Mapping[str, Sequence[str] | None], sweeps: Sequence[str]) -> "Options":
+def parse(given: Mapping[str, Sequence[str] | None], sweeps: Sequence[str]) -> Options:
     """Options of an evaluation.
 
     Parameters
@@ -68,7 +83,6 @@ def parse(given: Mapping[str, Sequence[str] | None], sweeps: Sequence[str]) -> "
     typer.BadParameter
         For unknown keys, values that cannot be read or are out of range, and options given twice over.
     """
-    from ..evaluation import Options
     from ..evaluation.methods import check_methods
 
     texts = {name: list(values) for name, values in given.items() if values}

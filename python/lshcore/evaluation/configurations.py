@@ -26,15 +26,17 @@ class Options:
     method : names of methods; empty for all
     bits : code lengths of random hyperplanes that rank the whole gallery by Hamming distance
     tables, key_bits : numbers of tables, and bits a key in each
-    clusters, probes : numbers of k-means clusters, and of clusters looked into
+    clusters : numbers of k-means clusters
+    probes : numbers of clusters, or of keys over all tables, looked into; empty for 1 cluster, and one key a table
     pca : None, a number of dimensions, or a share of the variance
     rank : "cosine", "l2" or "hamming", the distance that candidates are ranked by
+    shortlist : None, or how many candidates, the nearest by Hamming distance, are ranked by cosine or L2
     k : list lengths of the metrics
 
     Raises
     ------
     ValueError
-        If a list is empty or a value is out of its range; the message names the option.
+        If a list that may not be is empty, or a value is out of its range; the message names the option.
     """
 
     method: tuple[str, ...] = ()
@@ -42,9 +44,10 @@ class Options:
     tables: tuple[int, ...] = (3, 6, 12)
     key_bits: tuple[int, ...] = (8, 12, 16)
     clusters: tuple[int, ...] = (10, 100, 1000)
-    probes: tuple[int, ...] = (1,)
+    probes: tuple[int, ...] = ()
     pca: tuple[int | float | None, ...] = (None,)
     rank: tuple[str, ...] = ("cosine",)
+    shortlist: tuple[int | None, ...] = (None,)
     k: tuple[int, ...] = (10, 50)
 
     def __post_init__(self) -> None:
@@ -52,7 +55,7 @@ class Options:
         for name in (field.name for field in fields(self) if field.name != "method"):
             values: Sequence[Any] = getattr(self, name)
             option = name.replace("_", "-")
-            if not values:
+            if not values and name != "probes":
                 raise ValueError(f"{option} must have at least one value, got none")
             for value in values:
                 if name == "rank":
@@ -63,6 +66,8 @@ class Options:
                     top = highest.get(name)
                     valid = isinstance(value, int) and value >= 1 and (top is None or value <= top)
                     expected = "at least 1" if top is None else f"from 1 to {top}"
+                    if name == "shortlist":
+                        valid, expected = valid or value is None, f"none or {expected}"
                 if not valid:
                     raise ValueError(f"{option} must be {expected}, got {value}")
 
@@ -102,6 +107,7 @@ def exhaustive_grid(options: Options, n_gallery: int, n_train: int) -> Grid:
 def k_means_grid(options: Options, n_gallery: int, n_train: int) -> Grid:
     """Clusters x probes x rank, without those that the gallery is too small for."""
     grid: list[dict[str, Any]] = []
+    rankings, left_out = _rankings(options)
     notes = []
     for clusters in options.clusters:
         if clusters > n_gallery // MIN_ITEMS_A_CLUSTER or clusters > n_train:
@@ -110,19 +116,20 @@ def k_means_grid(options: Options, n_gallery: int, n_train: int) -> Grid:
                 f"and the gallery has {n_gallery} (train part {n_train})"
             )
             continue
-        for probes in options.probes:
+        for probes in options.probes or (1,):
             if probes > clusters:
                 notes.append(f"k-means with {clusters} clusters and {probes} probes is left out")
                 continue
-            for rank in options.rank:
-                row = {"clusters": clusters, "probes": probes, "rank": rank}
-                grid += [row | {"bits": bits} for bits in options.bits] if rank == "hamming" else [row]
-    return grid, notes
+            for ranking in rankings:
+                row = {"clusters": clusters, "probes": probes, **ranking}
+                grid += [row | {"bits": bits} for bits in options.bits] if reads_codes(row) else [row]
+    return grid, notes + left_out
 
 
 def hyperplanes_grid(options: Options, n_gallery: int, n_train: int) -> Grid:
-    """Tables x key bits x rank; then each code length over the whole gallery."""
+    """Tables x key bits x probes x rank; then each code length over the whole gallery."""
     grid: list[dict[str, Any]] = []
+    rankings, left_out = _rankings(options)
     notes = []
     for tables in options.tables:
         for key_bits in options.key_bits:
@@ -133,10 +140,39 @@ def hyperplanes_grid(options: Options, n_gallery: int, n_train: int) -> Grid:
                     f"{bits} bits, and a code has at most {MAX_BITS}"
                 )
                 continue
-            row = {"tables": tables, "key_bits": key_bits, "keys": "blocks", "bits": bits}
-            grid += [row | {"rank": rank} for rank in options.rank]
-    grid += [{"bits": bits, "rank": "hamming"} for bits in options.bits]
-    return grid, notes
+            for probes in options.probes or (tables,):
+                if probes < tables:
+                    notes.append(
+                        f"random-hyperplanes with {tables} tables and probes {probes} is left out: "
+                        f"it looks into at least one key a table"
+                    )
+                    continue
+                row = {"tables": tables, "key_bits": key_bits, "keys": "blocks", "bits": bits, "probes": probes}
+                grid += [row | ranking for ranking in rankings]
+    shortlists = [ranking for ranking in rankings if "shortlist" in ranking]
+    whole = [{"rank": "hamming"}] * (None in options.shortlist) + shortlists
+    grid += [{"bits": bits} | ranking for bits in options.bits for ranking in whole]
+    return grid, notes + left_out
+
+
+def reads_codes(parameters: Parameters) -> bool:
+    """Whether candidates are compared by their codes."""
+    return parameters["rank"] == "hamming" or "shortlist" in parameters
+
+
+def _rankings(options: Options) -> Grid:
+    """Rank x shortlist, without shortlists for the rank that they are made by."""
+    rankings: list[dict[str, Any]] = []
+    notes = []
+    for rank in options.rank:
+        for shortlist in options.shortlist:
+            if shortlist is None:
+                rankings.append({"rank": rank})
+            elif rank == "hamming":
+                notes.append(f"rank hamming with a shortlist of {shortlist} is left out: that is for cosine and l2")
+            else:
+                rankings.append({"rank": rank, "shortlist": shortlist})
+    return rankings, notes
 
 
 # What a configuration takes beside the others, in distances computed; it only paces the progress bar. The list of every
@@ -157,7 +193,7 @@ def k_means_cost(parameters: Parameters, n_queries: int, n_gallery: int) -> floa
 
 def hyperplanes_cost(parameters: Parameters, n_queries: int, n_gallery: int) -> float:
     """Real data fills buckets unevenly: a query meets some ten times what even ones would give it."""
-    share = min(1.0, 10 * parameters["tables"] / 2 ** parameters["key_bits"]) if "tables" in parameters else 0.05
+    share = min(1.0, 10 * parameters["probes"] / 2 ** parameters["key_bits"]) if "tables" in parameters else 0.05
     return (0.01 + share) * exhaustive_cost(parameters, n_queries, n_gallery)
 
 
@@ -177,14 +213,23 @@ def k_means_label(parameters: Parameters) -> str:
 def hyperplanes_label(parameters: Parameters) -> str:
     """Short text for a table."""
     if "tables" not in parameters:
-        return f"{parameters['bits']}-bit codes"
-    return _ranked(f"{parameters['tables']} x {parameters['key_bits']} bits", parameters)
+        label = f"{parameters['bits']}-bit codes"
+        return label if parameters["rank"] == "hamming" else _ranked(label, parameters)
+    label = f"{parameters['tables']} x {parameters['key_bits']} bits"
+    if parameters.get("probes", parameters["tables"]) != parameters["tables"]:
+        label += f", {parameters['probes']} probes"
+    return _ranked(label, parameters)
 
 
 def _ranked(label: str, parameters: Parameters) -> str:
-    """The label, with the ranking where it is not the usual one; with the code length where clusters rank by codes."""
-    if parameters["rank"] == "cosine":
-        return label
-    if "clusters" in parameters and "bits" in parameters:
-        return f"{label}, {parameters['bits']} bits"
-    return f"{label}, {parameters['rank']}"
+    """The label, with the ranking where it is not the usual one; with the code length where clusters need codes."""
+    rank = parameters["rank"]
+    by_clusters = "clusters" in parameters
+    if rank == "hamming" and by_clusters:
+        label += f", {parameters['bits']} bits"
+    elif rank != "cosine":
+        label += f", {rank}"
+    if "shortlist" in parameters:
+        label += f", shortlist {parameters['shortlist']}"
+        label += f" by {parameters['bits']} bits" if by_clusters else ""
+    return label

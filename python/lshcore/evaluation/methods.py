@@ -105,15 +105,23 @@ def _hyperplanes(parameters: Parameters, prepared: Prepared, seed: int) -> Hashe
     return hasher.fit(prepared.train)
 
 
+def _vectors(parameters: Parameters) -> str | None:
+    """How the index keeps vectors."""
+    return None if parameters["rank"] == "hamming" else "float32"
+
+
+def _search(parameters: Parameters) -> Mapping[str, Any]:
+    """Options of a search."""
+    return {name: parameters[name] for name in ("probes", "rank", "shortlist") if name in parameters}
+
+
 def _build_k_means(parameters: Parameters, prepared: Prepared, seed: int, n_jobs: int, tell: Tell) -> Built:
     clock = _Clock()
-    hasher = None
-    if parameters["rank"] == "hamming":
-        hasher = _hyperplanes(parameters, prepared, seed)
+    hasher = _hyperplanes(parameters, prepared, seed) if grids.reads_codes(parameters) else None
     index = KMeansIndex(
         n_clusters=parameters["clusters"],
         random_state=seed,
-        vectors=None if hasher is not None else "float32",
+        vectors=_vectors(parameters),
         codes=hasher,
         **grids.K_MEANS_FIXED,
     )
@@ -121,8 +129,7 @@ def _build_k_means(parameters: Parameters, prepared: Prepared, seed: int, n_jobs
     index.fit(prepared.train, n_jobs=n_jobs, on_round=lambda done, inertia: tell(done / rounds))
     train_seconds = clock.lap()
     index.add(prepared.gallery, n_jobs=n_jobs)
-    search = {"rank": parameters["rank"], "probes": parameters["probes"]}
-    return Built(index, search, train_seconds=train_seconds, build_seconds=clock.lap())
+    return Built(index, _search(parameters), train_seconds=train_seconds, build_seconds=clock.lap())
 
 
 def _build_hyperplanes(parameters: Parameters, prepared: Prepared, seed: int, n_jobs: int, tell: Tell) -> Built:
@@ -130,20 +137,20 @@ def _build_hyperplanes(parameters: Parameters, prepared: Prepared, seed: int, n_
     hasher = _hyperplanes(parameters, prepared, seed)
     train_seconds = clock.lap()
     rank_gallery = None
-    vectors = None if parameters["rank"] == "hamming" else "float32"
     index: Index
     if "tables" in parameters:
         keys = {"n_tables": parameters["tables"], "key_bits": parameters["key_bits"], "keys": parameters["keys"]}
-        index = LSHIndex(hasher, **keys, vectors=vectors)
+        index = LSHIndex(hasher, **keys, vectors=_vectors(parameters))
     else:
-        index = FlatIndex(hasher, vectors=None)
+        index = FlatIndex(hasher, vectors=_vectors(parameters))
+    if "tables" not in parameters and parameters["rank"] == "hamming":
 
         def rank_gallery(queries: Matrix, query_labels: Any, **options: Any) -> Metrics:
             codes, gallery = hasher.encode_query(queries), hasher.encode(prepared.gallery)
             return metrics.hamming_ranking(codes, gallery, query_labels, prepared.gallery_labels, **options)
 
     index.add(prepared.gallery, n_jobs=n_jobs)
-    return Built(index, {"rank": parameters["rank"]}, train_seconds, clock.lap(), rank_gallery)
+    return Built(index, _search(parameters), train_seconds, clock.lap(), rank_gallery)
 
 
 METHODS: Mapping[str, Method] = MappingProxyType(
@@ -165,7 +172,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
                 grid=grids.k_means_grid,
                 label=grids.k_means_label,
                 cost=grids.k_means_cost,
-                options=("clusters", "probes", "rank", "bits"),
+                options=("clusters", "probes", "rank", "shortlist", "bits"),
                 fixed=grids.K_MEANS_FIXED,
             ),
             Method(
@@ -175,7 +182,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
                 grid=grids.hyperplanes_grid,
                 label=grids.hyperplanes_label,
                 cost=grids.hyperplanes_cost,
-                options=("tables", "key-bits", "rank", "bits"),
+                options=("tables", "key-bits", "probes", "rank", "shortlist", "bits"),
                 fixed=grids.HYPERPLANES_FIXED,
             ),
         )

@@ -189,7 +189,7 @@ def _run_one(
         n_jobs=jobs,
         progress=lambda done, total: step.at(0.6 + 0.4 * done / total, "measuring"),
     )
-    _check_same_lists(configuration, found.n_candidates, metrics)
+    _check_same_lists(configuration, found.n_candidates, built.search.get("shortlist"), metrics)
     times_ms = {stage: _spread(found.timings[stage]) for stage in STAGES}
     total = times_ms["total"]["mean"]
     return Result(
@@ -227,9 +227,9 @@ def _spread(seconds: Any) -> dict[str, float]:
     return {"mean": float(milliseconds.mean()), "p50": float(p50), "p95": float(p95)}
 
 
-def _check_same_lists(configuration: Configuration, n_candidates: Any, metrics: Metrics) -> None:
+def _check_same_lists(configuration: Configuration, n_candidates: Any, shortlist: int | None, metrics: Metrics) -> None:
     """The search that was timed and the one that was measured must have seen the same lists."""
-    timed = float(np.mean(n_candidates))
+    timed = float(np.mean(n_candidates if shortlist is None else np.minimum(n_candidates, shortlist)))
     if not np.isclose(timed, metrics["candidates_mean"]):
         raise RuntimeError(
             f"{configuration.method}: the timed search and the metrics must see the same candidates, "

@@ -3,7 +3,6 @@
 import copy
 import time
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
@@ -11,16 +10,19 @@ from numpy.typing import ArrayLike, NDArray
 
 from lshcore import _core
 from lshcore._validation import (
+    as_filter,
     as_ids,
     as_integer,
     as_matrix,
     check_choice,
     check_fitted,
+    check_half,
     check_k,
     resolve_jobs,
 )
 from lshcore.hashers.base import Hasher
 
+from .queries import Queries
 from .results import Candidates, SearchResult
 
 RANKS = ("hamming", "cosine", "l2")
@@ -28,25 +30,6 @@ VECTORS = (None, "float32", "float16")
 STAGES = ("probe", "union", "rerank")
 
 Partitioner = _core.OneBucket | _core.BitKeys | _core.ClusterKeys
-
-
-@dataclass(frozen=True, slots=True)
-class Queries:
-    """Queries made ready for the core: what its partitioner and the rank need, and nothing else."""
-
-    codes: NDArray[np.uint64] | None
-    vectors: NDArray[np.float32] | None
-    n: int
-    rank: str
-    probes: int
-    encode_seconds: float
-
-    def batch(self, rows: slice) -> tuple[NDArray[np.uint64] | None, NDArray[np.float32] | None]:
-        """Codes and vectors of some of the queries."""
-        return (
-            None if self.codes is None else self.codes[rows],
-            None if self.vectors is None else self.vectors[rows],
-        )
 
 
 class Index(ABC):
@@ -165,11 +148,14 @@ class Index(ABC):
         Raises
         ------
         TypeError, ValueError
-            If X or the ids are not as described; the index stays as it was.
+            If X or the ids are not as described, or a value is above 65504 where float16 keeps it; the index stays as
+            it was.
         """
         where = f"{type(self).__name__}.add"
         jobs = resolve_jobs(n_jobs)
         x = as_matrix(X, where, dim=self.dim, n_jobs=jobs)
+        if self.vectors == "float16":
+            check_half(x, where)
         rows = None if ids is None else as_ids(ids, where, len(x))
         self._add(x, rows, jobs)
         return self
@@ -196,31 +182,64 @@ class Index(ABC):
             )
         return rank
 
-    def _default_probes(self) -> int:
-        return self.n_tables
-
     def _resolve_probes(self, probes: int | None, where: str) -> int:
-        if probes is None:
-            return self._default_probes()
-        number = as_integer(probes, where, "probes", low=1)
-        if number != self.n_tables:
-            raise ValueError(f"{where}: probes must be {self.n_tables}, one for each table, got {number}")
-        return number
+        if probes is not None and as_integer(probes, where, "probes") != 1:
+            raise ValueError(f"{where}: probes must be 1, for everything is in one bucket, got {probes}")
+        return 1
+
+    def _resolve_radius(self, radius: int | None, where: str) -> int:
+        """The radius, or -1 for none."""
+        if radius is not None:
+            raise ValueError(
+                f"{where}: radius must be None, for only the keys of an LSHIndex are made of bits, got {radius!r}"
+            )
+        return -1
+
+    def _resolve_shortlist(self, shortlist: int | None, rank: str, where: str) -> int:
+        """The length of the shortlist, or 0 for none."""
+        if shortlist is None:
+            return 0
+        length = as_integer(shortlist, where, "shortlist", low=1)
+        if self.hasher is None:
+            raise ValueError(f"{where}: shortlist needs codes, and this index has no hasher to make them")
+        if rank == "hamming":
+            raise ValueError(f'{where}: shortlist must come before rank "cosine" or "l2", got rank "hamming"')
+        return min(length, max(1, len(self)))
 
     def _prepare(
-        self, Q: ArrayLike, rank: str | None, probes: int | None, where: str, jobs: int, name: str = "Q"
+        self,
+        Q: ArrayLike,
+        where: str,
+        jobs: int,
+        *,
+        probes: int | None = None,
+        radius: int | None = None,
+        rank: str | None = None,
+        shortlist: int | None = None,
+        filter: ArrayLike | None = None,
     ) -> Queries:
-        """Check the queries and encode them, once."""
-        x = as_matrix(Q, where, dim=self.dim, allow_1d=True, name=name, n_jobs=jobs)
+        """Check the queries and the options of a search, and encode, once."""
+        x = as_matrix(Q, where, dim=self.dim, allow_1d=True, name="Q", n_jobs=jobs)
         chosen = self._resolve_rank(rank, where)
+        within = self._resolve_radius(radius, where)
+        if within >= 0 and probes is not None:
+            raise ValueError(f"{where}: probes and radius exclude each other, got probes={probes} and radius={radius}")
         number = self._resolve_probes(probes, where)
-        codes, seconds = None, 0.0
-        if self.hasher is not None and (self._keys_from == "codes" or chosen == "hamming"):
+        length = self._resolve_shortlist(shortlist, chosen, where)
+        allowed = None if filter is None else as_filter(filter, where, self.ids)
+        codes, margins, seconds = None, None, 0.0
+        if self.hasher is not None and (self._keys_from == "codes" or chosen == "hamming" or length > 0):
             start = time.perf_counter()
-            codes = self.hasher.encode_query(x, n_jobs=jobs).words
+            if self._keys_from == "codes" and within < 0 and number > self.n_tables:
+                margins = self.hasher.project_query(x, n_jobs=jobs)
+                codes = _core.pack_signs(margins)
+            else:
+                codes = self.hasher.encode_query(x, n_jobs=jobs).words
             seconds = time.perf_counter() - start
         needs_vectors = self._keys_from == "vectors" or chosen != "hamming"
-        return Queries(codes, x if needs_vectors else None, len(x), chosen, number, seconds)
+        return Queries(
+            len(x), codes, margins, x if needs_vectors else None, chosen, number, within, length, allowed, seconds
+        )
 
     def _searchable(self, queries: Queries) -> _core.Index:
         """The core; before the first row an empty one that is not kept, so that a search settles nothing."""
@@ -235,7 +254,10 @@ class Index(ABC):
         k: int = 10,
         *,
         probes: int | None = None,
+        radius: int | None = None,
         rank: str | None = None,
+        shortlist: int | None = None,
+        filter: ArrayLike | None = None,
         n_jobs: int | None = None,
     ) -> SearchResult:
         """The k nearest candidates of every query.
@@ -247,9 +269,18 @@ class Index(ABC):
         k : int
             Hits for each query; the first k of a larger k are the same.
         probes : int, optional
-            Buckets to look into for each query, over all tables.
+            Buckets to look into for each query. `KMeansIndex`: the nearest clusters, by default 1. `LSHIndex`: keys
+            over all tables, the query's own key of each included; by default just those, and more are query-directed.
+        radius : int, optional
+            `LSHIndex` only, instead of `probes`: every key within this Hamming distance of the query's own, in every
+            table.
         rank : {"hamming", "cosine", "l2"}, optional
             How candidates are ordered; by default "cosine" where the index keeps vectors, else "hamming".
+        shortlist : int, optional
+            Rank only so many candidates of each query by "cosine" or "l2": the nearest by (Hamming distance, id) of
+            their codes.
+        filter : array_like, optional
+            Rows that may be candidates, of every query: a mask, bool (n,), in the order of `ids`, or their ids, int.
         n_jobs : int, optional
             Threads; the result is the same for any number.
 
@@ -260,40 +291,77 @@ class Index(ABC):
         Raises
         ------
         TypeError, ValueError
-            If Q is not a finite matrix of the right width, k or probes are out of range, or the index keeps not what
-            the rank needs.
+            If Q is not a finite matrix of the right width, an option is out of range or not for this kind of index, the
+            filter does not fit the rows, or the index keeps not what rank or shortlist need.
         """
         where = f"{type(self).__name__}.search"
         jobs = resolve_jobs(n_jobs)
-        queries = self._prepare(Q, rank, probes, where, jobs)
+        queries = self._prepare(
+            Q, where, jobs, probes=probes, radius=radius, rank=rank, shortlist=shortlist, filter=filter
+        )
         hits = check_k(k, where, queries.n, len(self))
         distances, ids, n_candidates, seconds = self._searchable(queries).search(
-            queries.codes, queries.vectors, hits, queries.rank, queries.probes, jobs
+            queries.codes,
+            queries.vectors,
+            hits,
+            queries.rank,
+            queries.probes,
+            jobs,
+            queries.margins,
+            queries.radius,
+            queries.shortlist,
+            queries.allowed,
         )
         timings = {"encode": np.full(queries.n, queries.encode_seconds / max(queries.n, 1))}
         timings.update((stage, seconds[:, column].copy()) for column, stage in enumerate(STAGES))
         timings["total"] = timings["encode"] + seconds.sum(axis=1)
         return SearchResult(distances, ids, n_candidates, timings)
 
+    def candidates(
+        self,
+        Q: ArrayLike,
+        *,
+        probes: int | None = None,
+        radius: int | None = None,
+        filter: ArrayLike | None = None,
+        n_jobs: int | None = None,
+    ) -> Candidates:
+        """Ids of the rows that a search would choose from, for every query, each once; as `search` in all else."""
+        where = f"{type(self).__name__}.candidates"
+        jobs = resolve_jobs(n_jobs)
+        queries = self._prepare(Q, where, jobs, probes=probes, radius=radius, filter=filter)
+        return Candidates(
+            *self._searchable(queries).candidates(
+                queries.codes,
+                queries.vectors,
+                queries.probes,
+                jobs,
+                queries.margins,
+                queries.radius,
+                queries.allowed,
+            )
+        )
+
     def _evaluate(
         self,
         accumulator: _core.RankingAccumulator,
         queries: Queries,
-        rows: slice,
         query_labels: _core.Labels,
         labels: _core.Labels,
         jobs: int,
     ) -> None:
-        """Rank the whole candidate lists of some of the queries into the accumulator."""
-        codes, vectors = queries.batch(rows)
+        """Rank the whole candidate lists of the queries into the accumulator."""
         self._searchable(queries).evaluate(
-            accumulator, codes, vectors, queries.rank, queries.probes, query_labels, labels, jobs
+            accumulator,
+            queries.codes,
+            queries.vectors,
+            queries.rank,
+            queries.probes,
+            query_labels,
+            labels,
+            jobs,
+            queries.margins,
+            queries.radius,
+            queries.shortlist,
+            queries.allowed,
         )
-
-    def candidates(self, Q: ArrayLike, *, probes: int | None = None, n_jobs: int | None = None) -> Candidates:
-        """Ids of the rows that a search would rank for every query, each once. Raises what `search` raises."""
-        where = f"{type(self).__name__}.candidates"
-        jobs = resolve_jobs(n_jobs)
-        queries = self._prepare(Q, None, probes, where, jobs)
-        core = self._searchable(queries)
-        return Candidates(*core.candidates(queries.codes, queries.vectors, queries.probes, jobs))

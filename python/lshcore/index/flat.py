@@ -15,9 +15,10 @@ class FlatIndex(Index):
     Parameters
     ----------
     hasher : Hasher, optional
-        Fitted hasher, for rank "hamming".
-    vectors : {"float32", None}
-        Keep the vectors, for ranks "cosine" and "l2".
+        Fitted hasher, for rank "hamming" and for a shortlist.
+    vectors : {"float32", "float16", None}
+        Keep the vectors, for ranks "cosine" and "l2". "float16" rounds them to half the size: values up to 65504, and
+        distances are those to the rounded vectors.
 
     Raises
     ------

@@ -18,7 +18,8 @@ from lshcore._validation import (
 )
 from lshcore.hashers.base import Hasher
 
-from .container import Index, Queries
+from .container import Index
+from .queries import Queries
 
 ALGORITHMS = ("lloyd", "minibatch")
 
@@ -46,10 +47,11 @@ class KMeansIndex(Index):
         ``MiniBatchKMeans``.
     random_state : int, None, numpy.random.Generator or numpy.random.RandomState
         Where the first centroids come from.
-    vectors : {"float32", None}
-        Keep the vectors, for ranks "cosine" and "l2".
+    vectors : {"float32", "float16", None}
+        Keep the vectors, for ranks "cosine" and "l2". "float16" rounds them to half the size: values up to 65504, and
+        distances are those to the rounded vectors (buckets come from the vectors as they were given).
     codes : Hasher, optional
-        Fitted hasher, for rank "hamming".
+        Fitted hasher, for rank "hamming" and for a shortlist.
 
     Attributes
     ----------
@@ -178,18 +180,13 @@ class KMeansIndex(Index):
             self._fill(core, x, ids, jobs)
             self._keep(trained, core)
 
-    def _default_probes(self) -> int:
-        return 1
-
     def _resolve_probes(self, probes: int | None, where: str) -> int:
         return 1 if probes is None else as_integer(probes, where, "probes", low=1, high=self.n_clusters)
 
-    def _prepare(
-        self, Q: ArrayLike, rank: str | None, probes: int | None, where: str, jobs: int, name: str = "Q"
-    ) -> Queries:
+    def _prepare(self, Q: ArrayLike, where: str, jobs: int, **options: Any) -> Queries:
         if self._core is None:
             raise NotFittedError(f"{where}: this KMeansIndex is not trained; call fit(X) or add(X) first")
-        return super()._prepare(Q, rank, probes, where, jobs, name)
+        return super()._prepare(Q, where, jobs, **options)
 
 
 def _minibatch(x: NDArray[np.float32], n_clusters: int, seed: int, max_iter: int, jobs: int) -> _Clustering:

@@ -13,11 +13,16 @@ from .container import Index
 
 KEYS = ("blocks", "sample")
 
+# Each probe costs some hundred bytes a thread; more than this is a mistake.
+_MAX_PROBES = 1 << 24
+
 
 class LSHIndex(Index):
     """Rows filed in L tables, each under J of the bits of their code; candidates are the rows that share a bucket.
 
-    More tables find more, more bits a key cost less. [1]_
+    More tables find more, more bits a key cost less. [1]_ A search may look into more keys than the query's own:
+    with `probes`, those that differ from it in the bits with the least sum of squared margins, over all tables
+    together [2]_ [3]_; with `radius`, all within a Hamming distance.
 
     Parameters
     ----------
@@ -31,8 +36,9 @@ class LSHIndex(Index):
         Bits of the key of each table. "blocks": table t takes bits t*J to t*J + J - 1. "sample": each table its own J
         bits, drawn uniformly. An array says them itself, and L and J with them. By default "blocks" where the code has
         at least L*J bits, else "sample".
-    vectors : {None, "float32"}
-        Keep the vectors, for ranks "cosine" and "l2".
+    vectors : {None, "float32", "float16"}
+        Keep the vectors, for ranks "cosine" and "l2". "float16" rounds them to half the size: values up to 65504, and
+        distances are those to the rounded vectors.
     random_state : int, None, numpy.random.Generator or numpy.random.RandomState
         Where "sample" comes from.
 
@@ -49,6 +55,10 @@ class LSHIndex(Index):
     References
     ----------
     .. [1] A. Gionis, P. Indyk, R. Motwani, "Similarity search in high dimensions via hashing", VLDB 1999.
+    .. [2] Q. Lv, W. Josephson, Z. Wang, M. Charikar, K. Li, "Multi-probe LSH: efficient indexing for high-dimensional
+       similarity search", VLDB 2007.
+    .. [3] A. Andoni, P. Indyk, T. Laarhoven, I. Razenshteyn, L. Schmidt, "Practical and optimal LSH for angular
+       distance", NIPS 2015.
     """
 
     _keys_from = "codes"
@@ -79,6 +89,17 @@ class LSHIndex(Index):
 
     def _describe(self) -> list[str]:
         return [f"{self.n_tables} tables x {self.key_bits} bits"]
+
+    def _resolve_probes(self, probes: int | None, where: str) -> int:
+        if probes is None:
+            return self.n_tables
+        number = as_integer(probes, where, "probes", high=_MAX_PROBES)
+        if number < self.n_tables:
+            raise ValueError(f"{where}: probes must be at least {self.n_tables}, one for each table, got {number}")
+        return number
+
+    def _resolve_radius(self, radius: int | None, where: str) -> int:
+        return -1 if radius is None else min(as_integer(radius, where, "radius", low=0), self.key_bits)
 
 
 def key_positions(

@@ -21,7 +21,7 @@ class SearchResult:
     ids : ndarray of int64, (m, k)
         By (distance, id); -1 where there are fewer than k candidates.
     n_candidates : ndarray of int64, (m,)
-        Rows that were ranked, each counted once.
+        Rows in the buckets looked into that the filter allows, each counted once; a shortlist then ranks fewer.
     timings : dict of str to ndarray of float64, (m,)
         Seconds a query in the stages "encode" (of the batch, spread evenly), "probe", "union", "rerank", and "total".
     """
