@@ -47,6 +47,45 @@ Fenced<Row> some_rows(naive::Draw& draw, std::int64_t n, std::int64_t n_base) {
     return Fenced<Row>(rows);
 }
 
+struct HalfKernel {
+    decltype(Kernels::dot_tile_half) tile;
+    decltype(Kernels::dot_gather_half) gather;
+    float (*oracle)(const float*, const float*, std::int64_t);
+};
+
+std::vector<HalfKernel> half_kernels() {
+    return {{kernels().dot_tile_half, kernels().dot_gather_half, naive::dot},
+            {kernels().l2_tile_half, kernels().l2_gather_half, naive::squared_l2}};
+}
+
+/// What the bits of a half say: a sign, five bits of exponent, ten of fraction.
+float widened(Half half) {
+    const int exponent = half >> 10 & 31, fraction = half & 1023;
+    const float sign = half >> 15 != 0 ? -1.0f : 1.0f;
+    if (exponent == 31) return fraction == 0 ? sign * HUGE_VALF : std::numeric_limits<float>::quiet_NaN();
+    if (exponent == 0) return sign * std::ldexp(static_cast<float>(fraction), -24);
+    return sign * std::ldexp(static_cast<float>(1024 + fraction), exponent - 25);
+}
+
+std::vector<float> widened(const std::vector<Half>& halves) {
+    std::vector<float> floats;
+    for (const Half half : halves) floats.push_back(widened(half));
+    return floats;
+}
+
+/// Of either sign, below 2, subnormal ones among them.
+std::vector<Half> some_halves(naive::Draw& draw, std::int64_t n) {
+    std::vector<Half> halves(static_cast<std::size_t>(n));
+    for (Half& half : halves) half = static_cast<Half>(draw.below(8) == 0 ? draw.below(1024) : draw.engine() & 0xbfff);
+    return halves;
+}
+
+Half to_half(float x) {
+    Half half;
+    kernels().to_half(&x, 1, &half);
+    return half;
+}
+
 const std::int64_t kBlockSizes[] = {0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11,
                                     12, 13, 14, 15, 16, 17, 18, 19, 20, 63, 64, 65};
 
@@ -109,6 +148,103 @@ TEST_CASE("kernels: float gathers are the plain loops, bit for bit") {
                 CHECK(naive::same_bits(out.copy(), expected));
             }
         }
+}
+
+TEST_CASE("kernels: half tiles and gathers are those of the widened rows, bit for bit") {
+    naive::Draw draw(6);
+    constexpr std::int64_t kBase = 23;
+    for (const HalfKernel& kernel : half_kernels())
+        for (const std::int64_t d : dims()) {
+            const auto halves = some_halves(draw, kBase * d);
+            const auto floats = widened(halves);
+            const Fenced<Half> base(halves);
+            for (const std::int64_t na : {0, 1, 2, 3, 4, 5, 9})
+                for (const std::int64_t nb : {0, 1, 2, 3, 4, 5, 7, 9}) {
+                    CAPTURE(d);
+                    CAPTURE(na);
+                    CAPTURE(nb);
+                    const Fenced<float> a(draw.reals(na * d));
+                    const Fenced<Half> b(std::vector<Half>(halves.end() - nb * d, halves.end()));
+                    const std::int64_t stride = nb + 3;
+                    Fenced<float> out(na == 0 ? 0 : (na - 1) * stride + nb);
+                    out.fill(-77.0f);
+                    auto expected = out.copy();
+                    for (std::int64_t i = 0; i < na; ++i)
+                        for (std::int64_t j = 0; j < nb; ++j)
+                            expected[static_cast<std::size_t>(i * stride + j)] =
+                                kernel.oracle(a.data() + i * d, floats.data() + (kBase - nb + j) * d, d);
+                    kernel.tile(a.data(), na, b.data(), nb, d, out.data(), stride);
+                    CHECK(naive::same_bits(out.copy(), expected));
+                }
+            const Fenced<float> a(draw.reals(d));
+            for (const std::int64_t n : kBlockSizes) {
+                CAPTURE(d);
+                CAPTURE(n);
+                const auto rows = some_rows(draw, n, kBase);
+                Fenced<float> out(n);
+                std::vector<float> expected;
+                for (std::int64_t i = 0; i < n; ++i)
+                    expected.push_back(kernel.oracle(a.data(), floats.data() + std::int64_t{rows.data()[i]} * d, d));
+                kernel.gather(a.data(), base.data(), rows.data(), n, d, out.data());
+                CHECK(naive::same_bits(out.copy(), expected));
+            }
+        }
+}
+
+TEST_CASE("kernels: every half is widened exactly, and a finite one rounds back to itself") {
+    int wrong = 0;
+    for (int bits = 0; bits < 65536; ++bits) {
+        const auto half = static_cast<Half>(bits);
+        const float one = 1, zero = 0, value = widened(half);
+        float seen;
+        kernels().dot_tile_half(&one, 1, &half, 1, 1, &seen, 1);
+        wrong += std::isnan(value) ? !std::isnan(seen) : seen != value;
+        kernels().l2_tile_half(&zero, 1, &half, 1, 1, &seen, 1);
+        wrong += std::isnan(value) ? !std::isnan(seen) : seen != value * value;
+        if (std::isfinite(value)) wrong += to_half(value) != half;
+    }
+    CHECK(wrong == 0);
+}
+
+TEST_CASE("kernels: to_half goes to the nearest half, halfway to the even one, of either sign") {
+    int wrong = 0;
+    for (int bits = 0; bits < 0x7bff; ++bits) {  // between each and the next, subnormal ones and 65504 included
+        const auto below = static_cast<Half>(bits), above = static_cast<Half>(bits + 1);
+        const float middle = (widened(below) + widened(above)) / 2;
+        const Half even = bits % 2 == 0 ? below : above;
+        for (const Half sign : {Half{0}, Half{0x8000}}) {
+            const float s = sign == 0 ? 1.0f : -1.0f;
+            wrong += to_half(s * middle) != (even | sign);
+            wrong += to_half(s * std::nextafter(middle, 0.0f)) != (below | sign);
+            wrong += to_half(s * std::nextafter(middle, HUGE_VALF)) != (above | sign);
+            wrong += to_half(s * std::nextafter(widened(above), 0.0f)) != (above | sign);
+        }
+    }
+    CHECK(wrong == 0);
+    using Limits = std::numeric_limits<float>;
+    for (const float tiny : {0.0f, Limits::denorm_min(), Limits::min(), 0x1p-26f}) {
+        CHECK(to_half(tiny) == 0);
+        CHECK(to_half(-tiny) == 0x8000);
+    }
+}
+
+TEST_CASE("kernels: to_half writes what it is given, and no more, at every length") {
+    naive::Draw draw(7);
+    for (const std::int64_t n : from_to(0, 70)) {
+        CAPTURE(n);
+        const auto halves = some_halves(draw, n);
+        const Fenced<float> in(widened(halves));
+        Fenced<Half> out(n + 3);
+        out.fill(0x5555);
+        kernels().to_half(in.data(), n, out.data() + 3);  // up to the unreadable page
+        auto expected = halves;
+        expected.insert(expected.begin(), 3, Half{0x5555});
+        CHECK(out.copy() == expected);
+        out.fill(0x5555);
+        kernels().to_half(in.data(), n, out.data());
+        std::rotate(expected.begin(), expected.begin() + 3, expected.end());
+        CHECK(out.copy() == expected);
+    }
 }
 
 TEST_CASE("kernels: Hamming blocks and gathers count bits at every width") {

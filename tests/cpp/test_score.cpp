@@ -78,6 +78,42 @@ TEST_CASE("score: rows and tiles are the plain distances, bit for bit") {
     check_rank<float>(data, Rank::l2);
 }
 
+TEST_CASE("score: rows in half precision are the plain distances of their rounded values") {
+    const Data data(3);
+    std::vector<float> rounded = data.vectors;  // to the nearest multiple of 2^-10 of its power of two, ties to even
+    for (float& v : rounded) {
+        const float step = std::ldexp(1.0f, std::max(v == 0 ? -14 : std::ilogb(v), -14) - 10);
+        v = std::nearbyint(v / step) * step;
+    }
+    const auto halves =
+        build_segment(OneBucket{}, {}, view(data.vectors, kRows), VectorType::float16, Ids(0, kRows), 2);
+    CHECK(halves->vectors.empty());
+    naive::Draw draw(4);
+    std::vector<Row> rows(50);
+    for (Row& row : rows) row = static_cast<Row>(draw.below(kRows));
+    for (const Rank rank : {Rank::l2, Rank::cosine}) {
+        CAPTURE(static_cast<int>(rank));
+        std::vector<float> tile(kQueries * kRows), some(rows.size());
+        score_tile(*halves, rank, data.queries, 0, kQueries, 0, kRows, tile.data());
+        bool same = true, close = true, gathered = true;
+        for (std::int64_t q = 0; q < kQueries; ++q) {
+            const float* query = data.query_vectors.data() + q * kDim;
+            for (std::int64_t row = 0; row < kRows; ++row) {
+                const float* vector = rounded.data() + row * kDim;
+                const float distance = tile[static_cast<std::size_t>(q * kRows + row)];
+                same &= rank == Rank::cosine || distance == naive::squared_l2(query, vector, kDim);
+                close &= rank == Rank::l2 || std::abs(distance - naive::cosine(query, vector, kDim)) < 1e-6f;
+            }
+            score_rows(*halves, rank, data.queries, q, rows.data(), 50, some.data());
+            for (std::size_t i = 0; i < rows.size(); ++i)
+                gathered &= some[i] == tile[static_cast<std::size_t>(q * kRows + rows[i])];
+        }
+        CHECK(same);
+        CHECK(close);
+        CHECK(gathered);
+    }
+}
+
 TEST_CASE("score: cosine is 1 - cos, never below 0 or above 2, and 1 from a zero vector") {
     naive::Draw draw(2);
     auto rows = draw.reals(kRows * kDim), queries = rows;  // query i is row i, turned round if i is odd
