@@ -73,12 +73,7 @@ inline __m256i popcount_bytes(__m256i v) {
 }
 
 template <int W>
-struct PreparedQuery {
-    const Word* words;
-    int n_words;
-
-    PreparedQuery(const Word* query, int n) : words(query), n_words(W > 0 ? W : n) {}
-};
+using PreparedQuery = PlainQuery<W>;
 
 struct Eight {
     __m256i lo, hi;  // a distance a 64-bit lane
@@ -122,12 +117,7 @@ struct Eight {
     int emit(std::int64_t first, unsigned lanes, std::uint64_t* hits) const {
         std::uint16_t distances[8];
         store(distances);
-        int n = 0;
-        for (; lanes != 0; lanes &= lanes - 1) {
-            const int i = std::countr_zero(lanes);
-            hits[n++] = std::uint64_t{distances[i]} << 32 | static_cast<std::uint64_t>(first + i);
-        }
-        return n;
+        return emit_lanes(distances, first, lanes, hits);
     }
 };
 
@@ -153,25 +143,10 @@ void pack_signs(const float* margins, std::int64_t n_bits, Word* out) {
     }
 }
 
+#include "table.h"
+
 }  // namespace
 
-const Kernels kAvx2Kernels = {
-    "avx2",
-    all_pairs<Dot, float>,
-    all_pairs<SquaredL2, float>,
-    gather<Dot, float>,
-    gather<SquaredL2, float>,
-    all_pairs<Dot, Half>,
-    all_pairs<SquaredL2, Half>,
-    gather<Dot, Half>,
-    gather<SquaredL2, Half>,
-    to_half,
-    hamming_gather,
-    pack_signs,
-    group_codes,
-    collect_below,
-    count_distances,
-    grouped_distances,
-};
+constinit const Kernels kAvx2Kernels = table_named("avx2");
 
 }  // namespace lshcore

@@ -68,25 +68,15 @@ void count_distances_sliced(const Word* query, const Word* groups, std::int64_t 
     count_distances(query, groups + sliced * words, n - sliced, words, counts, stride);
 }
 
+#include "table.h"
+
 }  // namespace
 
-const Kernels kAvx512Kernels = {
-    "avx512",
-    all_pairs<Dot, float>,
-    all_pairs<SquaredL2, float>,
-    gather<Dot, float>,
-    gather<SquaredL2, float>,
-    all_pairs<Dot, Half>,
-    all_pairs<SquaredL2, Half>,
-    gather<Dot, Half>,
-    gather<SquaredL2, Half>,
-    to_half,
-    hamming_gather,
-    pack_signs,
-    group_codes_fast,
-    collect_below,
-    count_distances_sliced,
-    grouped_distances,
-};
+constinit const Kernels kAvx512Kernels = [] {
+    Kernels table = table_named("avx512");
+    table.group_codes = group_codes_fast;
+    table.count_distances = count_distances_sliced;
+    return table;
+}();
 
 }  // namespace lshcore

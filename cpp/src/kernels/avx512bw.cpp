@@ -19,25 +19,14 @@ inline __m512i popcount(__m512i v) {
 
 #include "avx512_loops.h"
 
+#include "table.h"
+
 }  // namespace
 
-const Kernels kAvx512bwKernels = {
-    "avx512bw",
-    all_pairs<Dot, float>,
-    all_pairs<SquaredL2, float>,
-    gather<Dot, float>,
-    gather<SquaredL2, float>,
-    all_pairs<Dot, Half>,
-    all_pairs<SquaredL2, Half>,
-    gather<Dot, Half>,
-    gather<SquaredL2, Half>,
-    to_half,
-    hamming_gather,
-    pack_signs,
-    group_codes_fast,
-    collect_below,
-    count_distances,
-    grouped_distances,
-};
+constinit const Kernels kAvx512bwKernels = [] {
+    Kernels table = table_named("avx512bw");
+    table.group_codes = group_codes_fast;
+    return table;
+}();
 
 }  // namespace lshcore

@@ -98,3 +98,31 @@ void hamming_gather_by(Distance distance, const Word* query, const Word* codes, 
         out[i] = static_cast<std::uint16_t>(distance(query, code(i), words));
     }
 }
+
+/// A query's words as they stand, for sets that prepare nothing. W = 0: any number of words.
+template <int W>
+struct PlainQuery {
+    const Word* words;
+    int n_words;
+
+    PlainQuery(const Word* query, int n) : words(query), n_words(W > 0 ? W : n) {}
+};
+
+/// Writes distance << 32 | row for the lanes of the mask; first is the row of lane 0.
+inline int emit_lanes(const std::uint16_t* distances, std::int64_t first, unsigned lanes, std::uint64_t* hits) {
+    int n = 0;
+    for (; lanes != 0; lanes &= lanes - 1) {
+        const int i = std::countr_zero(lanes);
+        hits[n++] = std::uint64_t{distances[i]} << 32 | static_cast<std::uint64_t>(first + i);
+    }
+    return n;
+}
+
+inline void pack_signs_plainly(const float* margins, std::int64_t n_bits, Word* out) {
+    for (std::int64_t begin = 0; begin < n_bits; begin += 64) {
+        Word word = 0;
+        for (std::int64_t j = begin; j < n_bits && j < begin + 64; ++j)
+            word |= static_cast<Word>(margins[j] >= 0.0f) << (j - begin);
+        *out++ = word;
+    }
+}

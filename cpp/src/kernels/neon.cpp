@@ -64,12 +64,7 @@ constexpr auto distance = [](const Word* a, const Word* b, int words) {
 };
 
 template <int W>
-struct PreparedQuery {
-    const Word* words;
-    int n_words;
-
-    PreparedQuery(const Word* query, int n) : words(query), n_words(W > 0 ? W : n) {}
-};
+using PreparedQuery = PlainQuery<W>;
 
 struct Eight {
     uint16x8_t v;
@@ -102,12 +97,7 @@ struct Eight {
     int emit(std::int64_t first, unsigned lanes, std::uint64_t* hits) const {
         std::uint16_t distances[8];
         store(distances);
-        int n = 0;
-        for (; lanes != 0; lanes &= lanes - 1) {
-            const int i = std::countr_zero(lanes);
-            hits[n++] = std::uint64_t{distances[i]} << 32 | static_cast<std::uint64_t>(first + i);
-        }
-        return n;
+        return emit_lanes(distances, first, lanes, hits);
     }
 };
 
@@ -118,34 +108,12 @@ void hamming_gather(const Word* query, const Word* codes, const Row* rows, std::
     hamming_gather_by(distance, query, codes, rows, n, words, out);
 }
 
-void pack_signs(const float* margins, std::int64_t n_bits, Word* out) {
-    for (std::int64_t begin = 0; begin < n_bits; begin += 64) {
-        Word word = 0;
-        for (std::int64_t j = begin; j < n_bits && j < begin + 64; ++j)
-            word |= static_cast<Word>(margins[j] >= 0.0f) << (j - begin);
-        *out++ = word;
-    }
-}
+constexpr auto pack_signs = pack_signs_plainly;
+
+#include "table.h"
 
 }  // namespace
 
-const Kernels kNeonKernels = {
-    "neon",
-    all_pairs<Dot, float>,
-    all_pairs<SquaredL2, float>,
-    gather<Dot, float>,
-    gather<SquaredL2, float>,
-    all_pairs<Dot, Half>,
-    all_pairs<SquaredL2, Half>,
-    gather<Dot, Half>,
-    gather<SquaredL2, Half>,
-    to_half,
-    hamming_gather,
-    pack_signs,
-    group_codes,
-    collect_below,
-    count_distances,
-    grouped_distances,
-};
+constinit const Kernels kNeonKernels = table_named("neon");
 
 }  // namespace lshcore

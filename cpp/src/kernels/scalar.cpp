@@ -91,12 +91,7 @@ constexpr auto distance = [](const Word* a, const Word* b, int words) {
 };
 
 template <int W>
-struct PreparedQuery {
-    const Word* words;
-    int n_words;
-
-    PreparedQuery(const Word* query, int n) : words(query), n_words(W > 0 ? W : n) {}
-};
+using PreparedQuery = PlainQuery<W>;
 
 struct Eight {
     std::uint16_t v[8];
@@ -121,10 +116,7 @@ struct Eight {
     }
     void store(std::uint16_t* out) const { std::memcpy(out, v, sizeof(v)); }
     int emit(std::int64_t first, unsigned lanes, std::uint64_t* hits) const {
-        int n = 0;
-        for (int i = 0; i < 8; ++i)
-            if (lanes >> i & 1) hits[n++] = std::uint64_t{v[i]} << 32 | static_cast<std::uint64_t>(first + i);
-        return n;
+        return emit_lanes(v, first, lanes, hits);
     }
 };
 
@@ -135,34 +127,12 @@ void hamming_gather(const Word* query, const Word* codes, const Row* rows, std::
     hamming_gather_by(distance, query, codes, rows, n, words, out);
 }
 
-void pack_signs(const float* margins, std::int64_t n_bits, Word* out) {
-    for (std::int64_t begin = 0; begin < n_bits; begin += 64) {
-        Word word = 0;
-        for (std::int64_t j = begin; j < n_bits && j < begin + 64; ++j)
-            word |= static_cast<Word>(margins[j] >= 0.0f) << (j - begin);
-        *out++ = word;
-    }
-}
+constexpr auto pack_signs = pack_signs_plainly;
+
+#include "table.h"
 
 }  // namespace
 
-const Kernels kScalarKernels = {
-    "scalar",
-    all_pairs<Dot, float>,
-    all_pairs<SquaredL2, float>,
-    gather<Dot, float>,
-    gather<SquaredL2, float>,
-    all_pairs<Dot, Half>,
-    all_pairs<SquaredL2, Half>,
-    gather<Dot, Half>,
-    gather<SquaredL2, Half>,
-    to_half,
-    hamming_gather,
-    pack_signs,
-    group_codes,
-    collect_below,
-    count_distances,
-    grouped_distances,
-};
+constinit const Kernels kScalarKernels = table_named("scalar");
 
 }  // namespace lshcore
