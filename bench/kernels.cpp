@@ -94,7 +94,7 @@ void check(const Codes& c) {
         const std::int64_t bins = 64 * c.words + 1;
         std::vector<std::uint32_t> counts(static_cast<std::size_t>(4 * bins));
         kernels().grouped_distances(c.query(q), c.groups.data(), c.n, c.words, distances.data());
-        kernels().count_distances(c.query(q), c.groups.data(), c.n, c.words, counts.data(), bins);
+        kernels().count_distances(c.query(q), 1, c.groups.data(), c.n, c.words, counts.data(), bins);
         const auto found = kernels().collect_below(c.query(q), c.groups.data(), c.n, c.words, c.threshold, hits.data());
         std::int64_t near = 0;
         for (std::int64_t i = 0; i < c.n; ++i) {
@@ -197,7 +197,7 @@ int main(int argc, char** argv) {
     for (const int n_bits : kWidths) check(codes_of(n_bits));
     const double limit = measure_limit();
     static std::vector<std::uint16_t> distances(kBlockBytes);
-    static std::vector<std::uint32_t> counts(4 * 1025);
+    static std::vector<std::uint32_t> counts(4 * 1025), many_counts(128 * counts.size());
     static std::vector<std::uint64_t> hits(kBlockBytes);
     static std::vector<Word> groups(kBlockBytes / 8);
     for (const int n_bits : kWidths) {
@@ -206,7 +206,11 @@ int main(int argc, char** argv) {
             kernels().collect_below(q, c.groups.data(), c.n, c.words, c.threshold, hits.data());
         });
         add_codes("count_distances", n_bits, limit, n, [](const Codes& c, const Word* q) {
-            kernels().count_distances(q, c.groups.data(), c.n, c.words, counts.data(), 64 * c.words + 1);
+            kernels().count_distances(q, 1, c.groups.data(), c.n, c.words, counts.data(), 64 * c.words + 1);
+        });
+        add_codes("count_distances_128", n_bits, limit, 128 * n, [](const Codes& c, const Word*) {
+            kernels().count_distances(c.queries.data(), 128, c.groups.data(), c.n, c.words, many_counts.data(),
+                                      64 * c.words + 1);
         });
         add_codes("grouped_distances", n_bits, limit, n, [](const Codes& c, const Word* q) {
             kernels().grouped_distances(q, c.groups.data(), c.n, c.words, distances.data());

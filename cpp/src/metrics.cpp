@@ -87,8 +87,29 @@ void check_ascending(const std::vector<std::int64_t>& values, const char* what) 
 Labels Labels::single(std::span<const std::int64_t> labels) {
     Labels result;
     result.n_ = static_cast<std::int64_t>(labels.size());
-    result.single_.assign(labels.begin(), labels.end());
-    for (const auto label : labels) ++result.counts_[label];
+    if (labels.empty()) return result;
+    const auto [least_at, most_at] = std::minmax_element(labels.begin(), labels.end());
+    const std::int64_t least = *least_at;
+    const Word range = static_cast<Word>(*most_at) - static_cast<Word>(least);
+    const auto offset = [least](std::int64_t label) { return static_cast<Word>(label) - static_cast<Word>(least); };
+    if (range < labels.size() + 1024) {  // nearly always: a class a number of the range
+        result.members_.resize(static_cast<std::size_t>(range) + 1);
+        for (std::size_t c = 0; c <= range; ++c) result.values_.push_back(least + static_cast<std::int64_t>(c));
+        result.classes_.resize(labels.size());
+        for (std::size_t i = 0; i < labels.size(); ++i) {
+            result.classes_[i] = static_cast<std::uint32_t>(offset(labels[i]));
+            ++result.members_[result.classes_[i]].n;
+        }
+        return result;
+    }
+    std::vector<std::int64_t> order(labels.size()), spare;
+    std::iota(order.begin(), order.end(), std::int64_t{0});
+    radix_sort(order, spare, range, [&](std::int64_t row) { return offset(labels[static_cast<std::size_t>(row)]); });
+    result.make_classes(order, [&](std::int64_t a, std::int64_t b) {
+        return labels[static_cast<std::size_t>(a)] == labels[static_cast<std::size_t>(b)];
+    });
+    for (const Members& members : result.members_)
+        result.values_.push_back(labels[static_cast<std::size_t>(members.first)]);
     return result;
 }
 
@@ -103,6 +124,13 @@ Labels Labels::multi(View<const bool> labels) {
         for (std::int64_t j = 0; j < labels.cols; ++j)
             if (labels.row(i)[j])
                 result.multi_[static_cast<std::size_t>(i * result.words_ + j / 64)] |= Word{1} << (j % 64);
+    const auto set = [&](std::int64_t row) { return result.multi_.begin() + row * result.words_; };
+    std::vector<std::int64_t> order(static_cast<std::size_t>(labels.rows));
+    std::iota(order.begin(), order.end(), std::int64_t{0});
+    std::sort(order.begin(), order.end(), [&](std::int64_t a, std::int64_t b) {
+        return std::lexicographical_compare(set(a), set(a + 1), set(b), set(b + 1));
+    });
+    result.make_classes(order, [&](std::int64_t a, std::int64_t b) { return std::equal(set(a), set(a + 1), set(b)); });
     return result;
 }
 
@@ -114,42 +142,22 @@ void Labels::check_comparable(const Labels& a, const Labels& b) {
                                     " label columns, the gallery " + std::to_string(b.n_labels_));
 }
 
-int Labels::compare(std::int64_t a, std::int64_t b) const {
-    const auto order = [](auto x, auto y) { return x < y ? -1 : x > y; };
-    if (is_single()) return order(single_[static_cast<std::size_t>(a)], single_[static_cast<std::size_t>(b)]);
-    for (std::int64_t w = 0; w < words_; ++w)
-        if (const int c = order(multi_[static_cast<std::size_t>(a * words_ + w)],
-                                multi_[static_cast<std::size_t>(b * words_ + w)]))
-            return c;
-    return 0;
+/// From all items, those with the same labels together.
+template <class Same>
+void Labels::make_classes(const std::vector<std::int64_t>& order, Same same) {
+    classes_.resize(order.size());
+    for (std::size_t i = 0; i < order.size(); ++i) {
+        if (i == 0 || !same(order[i - 1], order[i])) members_.push_back({0, order[i]});
+        classes_[static_cast<std::size_t>(order[i])] = static_cast<std::uint32_t>(members_.size() - 1);
+        ++members_.back().n;
+    }
 }
 
-std::vector<std::int64_t> Labels::ordered() const {
-    std::vector<std::int64_t> order(static_cast<std::size_t>(n_));
-    std::iota(order.begin(), order.end(), std::int64_t{0});
-    if (!is_single()) {
-        std::stable_sort(order.begin(), order.end(), [&](auto a, auto b) { return compare(a, b) < 0; });
-    } else if (n_ > 0) {
-        const auto [least, most] = std::minmax_element(single_.begin(), single_.end());
-        const auto rank = [&, base = static_cast<Word>(*least)](std::int64_t row) {
-            return static_cast<Word>(single_[static_cast<std::size_t>(row)]) - base;
-        };
-        std::vector<std::int64_t> spare;
-        radix_sort(order, spare, static_cast<Word>(*most) - static_cast<Word>(*least), rank);
-    }
-    return order;
-}
-
-std::int64_t Labels::count_relevant(std::int64_t q, const Labels& gallery) const {
-    if (is_single()) {
-        const auto found = gallery.counts_.find(single_[static_cast<std::size_t>(q)]);
-        return found == gallery.counts_.end() ? 0 : found->second;
-    }
-    return with_relevance(q, gallery, [&](auto is_relevant) {
-        std::int64_t count = 0;
-        for (std::int64_t row = 0; row < gallery.size(); ++row) count += is_relevant(row);
-        return count;
-    });
+/// The class of `gallery` that has the single label of item q of these, or -1.
+std::int64_t Labels::class_in(const Labels& gallery, std::int64_t q) const {
+    const std::int64_t label = values_[class_of(q)];
+    const auto at = std::lower_bound(gallery.values_.begin(), gallery.values_.end(), label);
+    return at != gallery.values_.end() && *at == label ? at - gallery.values_.begin() : -1;
 }
 
 RankingAccumulator::RankingAccumulator(std::vector<std::int64_t> ks, std::vector<std::int64_t> curve_ranks, int n_bits,

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <bit>
+#include <memory>
+#include <utility>
 
 #include "grouped.h"
 #include "lshcore/codes.h"
@@ -13,100 +15,87 @@
 namespace lshcore {
 namespace {
 
-constexpr std::int64_t kStretch = 8192;  // codes that are counted in one go, at the most
+constexpr std::int64_t kStretch = 4096;  // codes that are counted in one go
+constexpr std::int64_t kTogether = 128;  // queries that share what is made of a stretch
 constexpr std::int64_t kInOrder = 1024;  // queries whose values are held until they are added in order
 
-/// The gallery's codes by label, in groups of eight; each run begins with a new group.
-struct Runs {
-    struct Run {
-        std::int64_t row;       // one row of the gallery that has the label
-        std::int64_t first, n;  // of the rows in the order of their labels
-        std::int64_t begin;     // in the grouped codes, counted in codes
-        std::int64_t end() const { return begin + n; }
-    };
-    std::vector<Run> runs;
-    std::vector<Word> groups;
+/// The gallery's codes by class, in groups of eight; each class begins with a new group.
+struct ByClass {
+    std::vector<std::int64_t> begins;  // of each class in the grouped codes, counted in codes; and the end
+    std::unique_ptr<Word[]> groups;
+    std::int64_t n_filling;  // zeros that only fill groups
 
-    Runs(View<const Word> gallery, const Labels& labels, int n_jobs) {
-        const int words = static_cast<int>(gallery.cols);
-        const std::int64_t longest = codes_a_block(words);
-        const std::vector<std::int64_t> order = labels.ordered();
-        std::int64_t codes = 0;
-        for (std::size_t i = 0; i < order.size(); ++i) {
-            const bool starts = i == 0 || runs.back().n == longest || !labels.same(order[i - 1], order[i]);
-            if (starts) {
-                codes = ceil_div(codes, 8) * 8;
-                runs.push_back({order[i], static_cast<std::int64_t>(i), 0, codes});
-            }
-            ++runs.back().n;
-            ++codes;
+    ByClass(View<const Word> gallery, const Labels& labels, int n_jobs) {
+        const std::int64_t words = gallery.cols, n_classes = labels.n_classes();
+        begins.assign(1, 0);
+        for (std::int64_t c = 0; c < n_classes; ++c)
+            begins.push_back(begins.back() + ceil_div(labels.class_size(c), 8) * 8);
+        n_filling = begins.back() - gallery.rows;
+        groups.reset(new Word[static_cast<std::size_t>(begins.back() * words)]);
+        const auto put = [&](std::int64_t at, const Word* code) {
+            for (std::int64_t w = 0; w < words; ++w)
+                groups[((at & ~7) * words) + 8 * w + (at & 7)] = code ? code[w] : 0;
+        };
+        // Each part of the gallery has its own places in every class.
+        const std::int64_t a_part = ceil_div(gallery.rows, std::max(n_jobs, 1)),
+                           n_parts = ceil_div(gallery.rows, a_part);
+        std::vector<std::vector<std::int64_t>> next(static_cast<std::size_t>(n_parts));
+        const auto for_rows = [&](auto visit) {
+            parallel_for(n_parts, n_jobs, [&](std::int64_t part, int) {
+                auto& mine = next[static_cast<std::size_t>(part)];
+                mine.resize(static_cast<std::size_t>(n_classes));
+                for (std::int64_t row = part * a_part; row < std::min((part + 1) * a_part, gallery.rows); ++row)
+                    visit(row, mine[labels.class_of(row)]++);
+            });
+        };
+        for_rows([](std::int64_t, std::int64_t) {});
+        for (std::int64_t c = 0; c < n_classes; ++c) {
+            std::int64_t at = begins[static_cast<std::size_t>(c)];
+            for (auto& part : next) at += std::exchange(part[static_cast<std::size_t>(c)], at);
+            for (; at < begins[static_cast<std::size_t>(c) + 1]; ++at) put(at, nullptr);
         }
-        groups.resize(static_cast<std::size_t>(ceil_div(codes, 8) * 8 * words));
-        parallel_for(static_cast<std::int64_t>(runs.size()), n_jobs, [&](std::int64_t r, int) {
-            const Run& run = runs[static_cast<std::size_t>(r)];
-            std::vector<Word> rows;
-            for (std::int64_t i = 0; i < run.n; ++i) {
-                const Word* code = gallery.row(order[static_cast<std::size_t>(run.first + i)]);
-                rows.insert(rows.end(), code, code + words);
-            }
-            kernels().group_codes(rows.data(), run.n, words, groups.data() + run.begin * words);
-        });
+        for_rows([&](std::int64_t row, std::int64_t at) { put(at, gallery.row(row)); });
     }
 };
 
-/// The metrics of queries [first, last): each run is counted whole, as relevant or not.
-void count_runs(const RankingAccumulator& accumulator, const Runs& by_label, View<const Word> queries,
-                const Labels& query_labels, const Labels& gallery_labels, std::int64_t first, std::int64_t last,
-                RankingAccumulator::QueryValues* values) {
+/// The metrics of queries [first, last): all codes are counted, and then the classes that are relevant.
+void count_classes(const RankingAccumulator& accumulator, const ByClass& by_class, View<const Word> queries,
+                   const Labels& query_labels, const Labels& gallery_labels, std::int64_t first, std::int64_t last,
+                   RankingAccumulator::QueryValues* values) {
     const int words = static_cast<int>(queries.cols);
     const std::int64_t bins = accumulator.n_bits() + 1;
-    // Of each query, for the others and for the relevant: four interleaved histograms, and how many filling zeros of
-    // groups went into them.
-    std::vector<std::uint32_t> counts(static_cast<std::size_t>((last - first) * 8 * bins), 0);
-    std::vector<std::int64_t> fillings(static_cast<std::size_t>((last - first) * 2), 0);
-    const auto& runs = by_label.runs;
-    for (std::size_t begin = 0, end; begin < runs.size(); begin = end) {
-        for (end = begin + 1; end < runs.size() && runs[end].end() - runs[begin].begin <= kStretch;) ++end;
-        for (std::int64_t q = first; q < last; ++q) {
-            // Neighbouring runs that are all relevant, or all not, are counted in one go.
-            for (std::size_t r = begin, next; r < end; r = next) {
-                const bool relevant = query_labels.relevant(q, gallery_labels, runs[r].row);
-                std::int64_t items = runs[r].n;
-                for (next = r + 1; next < end; ++next) {
-                    if (query_labels.relevant(q, gallery_labels, runs[next].row) != relevant) break;
-                    items += runs[next].n;
-                }
-                const std::int64_t codes = runs[next - 1].end() - runs[r].begin, kind = (q - first) * 2 + relevant;
-                kernels().count_distances(queries.row(q), by_label.groups.data() + runs[r].begin * words, codes, words,
-                                          counts.data() + kind * 4 * bins, bins);
-                fillings[static_cast<std::size_t>(kind)] += codes - items;
-            }
-        }
+    std::vector<std::uint32_t> all(static_cast<std::size_t>((last - first) * 4 * bins), 0), relevant(all.size(), 0);
+    const std::int64_t n_codes = by_class.begins.back();
+    for (std::int64_t begin = 0; begin < n_codes; begin += kStretch) {
+        kernels().count_distances(queries.row(first), last - first, by_class.groups.get() + begin * words,
+                                  std::min(kStretch, n_codes - begin), words, all.data(), bins);
         interruption_point();
-    }
-    for (std::int64_t q = first; q < last; ++q) {
-        int to_zero = 0;
-        for (int w = 0; w < words; ++w) to_zero += std::popcount(queries.row(q)[w]);
-        for (std::int64_t kind = (q - first) * 2; kind < (q - first) * 2 + 2; ++kind)
-            // Which of the four it is taken from does not matter: their sum is what is read, modulo 2^32.
-            counts[static_cast<std::size_t>(kind * 4 * bins + to_zero)] -=
-                static_cast<std::uint32_t>(fillings[static_cast<std::size_t>(kind)]);
     }
     std::vector<TieGroup> ties;
     for (std::int64_t q = first; q < last; ++q) {
-        const std::uint32_t* others = counts.data() + (q - first) * 8 * bins;
-        const std::uint32_t* relevant = others + 4 * bins;
+        const Word* query = queries.row(q);
+        std::uint32_t *n_all = all.data() + (q - first) * 4 * bins,
+                      *n_relevant = relevant.data() + (q - first) * 4 * bins;
+        query_labels.for_relevant(q, gallery_labels, [&](std::int64_t c) {
+            kernels().count_distances(query, 1,
+                                      by_class.groups.get() + by_class.begins[static_cast<std::size_t>(c)] * words,
+                                      gallery_labels.class_size(c), words, n_relevant, bins);
+        });
+        int to_zero = 0;
+        for (int w = 0; w < words; ++w) to_zero += std::popcount(query[w]);
+        n_all[to_zero] -= static_cast<std::uint32_t>(by_class.n_filling);
         const auto total = [bins](const std::uint32_t* at) {
             return std::int64_t{at[0] + at[bins] + at[2 * bins] + at[3 * bins]};  // under 2^32
         };
         ties.clear();
-        std::int64_t n_relevant = 0;
-        for (std::int64_t d = 0; d < bins; ++d) {
-            const std::int64_t hits = total(relevant + d), n = hits + total(others + d);
-            n_relevant += hits;
-            if (n > 0) ties.push_back({static_cast<float>(d), n, hits});
-        }
-        values[q - first] = accumulator.evaluate(ties, n_relevant);
+        std::int64_t sum = 0;
+        for (std::int64_t d = 0; d < bins; ++d)
+            if (const std::int64_t n = total(n_all + d); n > 0) {
+                const std::int64_t hits = total(n_relevant + d);
+                sum += hits;
+                ties.push_back({static_cast<float>(d), n, hits});
+            }
+        values[q - first] = accumulator.evaluate(ties, sum);
     }
 }
 
@@ -141,12 +130,14 @@ void rank_hamming(RankingAccumulator& accumulator, View<const Word> queries, Vie
 
     const int words = static_cast<int>(gallery.cols);
     if (!accumulator.stable()) {
-        const Runs by_label(gallery, gallery_labels, n_jobs);
-        // Too many different sets of labels, and asking each item is cheaper than so many short runs.
-        if (static_cast<std::int64_t>(by_label.runs.size()) * 32 <= gallery.rows + 1024) {
-            in_order(accumulator, queries.rows, kQueryBlock, n_jobs, progress,
+        // Too many different sets of labels, and asking each item is cheaper than so many short counts.
+        if (gallery_labels.n_classes() * 32 <= gallery.rows + 1024) {
+            const ByClass by_class(gallery, gallery_labels, n_jobs);
+            const std::int64_t a_thread = ceil_div(std::min(queries.rows, kInOrder), std::max(n_jobs, 1));
+            in_order(accumulator, queries.rows, std::clamp<std::int64_t>(a_thread, 1, kTogether), n_jobs, progress,
                      [&](std::int64_t first, std::int64_t last, RankingAccumulator::QueryValues* values) {
-                         count_runs(accumulator, by_label, queries, query_labels, gallery_labels, first, last, values);
+                         count_classes(accumulator, by_class, queries, query_labels, gallery_labels, first, last,
+                                       values);
                      });
             return;
         }

@@ -278,7 +278,7 @@ TEST_CASE("kernels: Hamming blocks and gathers count bits at every width") {
 
             const std::int64_t bins = 64 * words + 1;  // the padding of these codes is not zero
             std::vector<std::uint32_t> counts(4 * static_cast<std::size_t>(bins)), histogram(counts.size() / 4);
-            kernels().count_distances(query.data(), groups.data(), n, words, counts.data(), bins);
+            kernels().count_distances(query.data(), 1, groups.data(), n, words, counts.data(), bins);
             for (std::size_t d = 0; d < histogram.size(); ++d)
                 for (std::size_t table = 0; table < 4; ++table) histogram[d] += counts[table * histogram.size() + d];
             std::vector<std::uint32_t> expected_counts(histogram.size());
@@ -299,6 +299,53 @@ TEST_CASE("kernels: Hamming blocks and gathers count bits at every width") {
             }
             CHECK(gathered.copy() == of_rows);
         }
+    }
+}
+
+TEST_CASE("kernels: histograms of several queries at once") {
+    naive::Draw draw(6);
+    for (const int n_bits : {1, 37, 63, 64, 65, 192})
+        for (const std::int64_t n_queries : {1, 2, 7, 8, 9, 130})
+            for (const std::int64_t n : {0, 1, 511, 512, 513, 4096, 4103, 4608, 9000}) {
+                CAPTURE(n_bits);
+                CAPTURE(n_queries);
+                CAPTURE(n);
+                const int words = words_for(n_bits);
+                const auto codes = draw.codes(n, n_bits);
+                auto queries = draw.codes(n_queries, n_bits);
+                // The least distance and the largest, and the same one to all.
+                for (int w = 0; w < words && n > 0; ++w)
+                    queries[static_cast<std::size_t>(w)] = codes[static_cast<std::size_t>(w)];
+                for (int w = 0; w < words && n > 0 && n_queries > 1; ++w)
+                    queries[static_cast<std::size_t>(words + w)] = ~codes[static_cast<std::size_t>(w)];
+                const Fenced<Word> groups(
+                    std::vector<Word>(static_cast<std::size_t>((n + 7) / 8 * 8 * words), ~Word{0}));
+                kernels().group_codes(codes.data(), n, words, groups.data());
+                const std::int64_t bins = 64 * words + 1;
+                std::vector<std::uint32_t> counts(static_cast<std::size_t>(n_queries * 4 * bins), 0);
+                counts[0] = ~std::uint32_t{0};  // it adds
+                kernels().count_distances(queries.data(), n_queries, groups.data(), n, words, counts.data(), bins);
+                ++counts[0];
+                for (std::int64_t q = 0; q < n_queries; ++q) {
+                    std::vector<std::uint32_t> histogram(static_cast<std::size_t>(bins)), expected(histogram.size());
+                    for (std::int64_t i = 0; i < 4 * bins; ++i)
+                        histogram[static_cast<std::size_t>(i % bins)] +=
+                            counts[static_cast<std::size_t>(q * 4 * bins + i)];
+                    for (std::int64_t i = 0; i < n; ++i)
+                        ++expected[naive::hamming(queries.data() + q * words, codes.data() + i * words, words)];
+                    REQUIRE(histogram == expected);
+                }
+            }
+    // Every distance of one word, all codes the same.
+    for (int distance = 0; distance <= 64; ++distance) {
+        const std::vector<Word> queries(8, distance == 64 ? ~Word{0} : (Word{1} << distance) - 1), codes(1024, 0);
+        std::vector<std::uint32_t> counts(8 * 4 * 65, 0);
+        kernels().count_distances(queries.data(), 8, codes.data(), 1024, 1, counts.data(), 65);
+        std::uint32_t there = 0, all = 0;
+        for (int table = 0; table < 4; ++table) there += counts[static_cast<std::size_t>(table * 65 + distance)];
+        for (const auto count : counts) all += count;
+        CHECK(there == 1024);
+        CHECK(all == 8 * 1024);
     }
 }
 

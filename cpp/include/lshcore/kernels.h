@@ -53,9 +53,10 @@ struct Kernels {
     std::int64_t (*collect_below)(const Word* query, const Word* groups, std::int64_t n, int words, int threshold,
                                   std::uint64_t* hits);
 
-    /// Adds the n distances to four interleaved histograms of `stride` counters each.
-    void (*count_distances)(const Word* query, const Word* groups, std::int64_t n, int words, std::uint32_t* counts,
-                            std::int64_t stride);
+    /// Adds the n distances of each query to its four histograms of `stride` counters, which stand after one another;
+    /// only their sum means something, modulo 2^32.
+    void (*count_distances)(const Word* queries, std::int64_t n_queries, const Word* groups, std::int64_t n, int words,
+                            std::uint32_t* counts, std::int64_t stride);
 
     /// out[i] = distance of the i-th of n codes.
     void (*grouped_distances)(const Word* query, const Word* groups, std::int64_t n, int words, std::uint16_t* out);

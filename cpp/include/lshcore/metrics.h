@@ -4,7 +4,6 @@
 #include <bit>
 #include <functional>
 #include <span>
-#include <unordered_map>
 #include <vector>
 
 #include "lshcore/types.h"
@@ -27,9 +26,8 @@ class Labels {
     template <class F>
     auto with_relevance(std::int64_t q, const Labels& gallery, F f) const {
         if (is_single())
-            return f([label = single_[static_cast<std::size_t>(q)], all = gallery.single_.data()](std::int64_t row) {
-                return all[row] == label;
-            });
+            return f(
+                [c = class_in(gallery, q), all = gallery.classes_.data()](std::int64_t row) { return all[row] == c; });
         return f([mine = multi_.data() + q * words_, all = gallery.multi_.data(), words = words_](std::int64_t row) {
             Word common = 0;
             for (std::int64_t w = 0; w < words; ++w) common |= mine[w] & all[row * words + w];
@@ -37,25 +35,47 @@ class Labels {
         });
     }
 
-    bool relevant(std::int64_t q, const Labels& gallery, std::int64_t row) const {
-        return with_relevance(q, gallery, [row](auto is_relevant) { return is_relevant(row); });
+    /// Items with the same labels are of one class: a number below n_classes() each. There may be classes without items.
+    std::uint32_t class_of(std::int64_t row) const { return classes_[static_cast<std::size_t>(row)]; }
+    std::int64_t n_classes() const { return static_cast<std::int64_t>(members_.size()); }
+    std::int64_t class_size(std::int64_t c) const { return members_[static_cast<std::size_t>(c)].n; }
+
+    /// Calls f(class) for the classes of `gallery` that are relevant to query q of these.
+    template <class F>
+    void for_relevant(std::int64_t q, const Labels& gallery, F f) const {
+        if (is_single()) {
+            const std::int64_t c = class_in(gallery, q);
+            if (c >= 0) f(c);
+            return;
+        }
+        with_relevance(q, gallery, [&](auto is_relevant) {
+            for (std::int64_t c = 0; c < gallery.n_classes(); ++c)
+                if (is_relevant(gallery.members_[static_cast<std::size_t>(c)].first)) f(c);
+        });
     }
 
-    /// Whether two of these items have the same labels, and all items ordered so that those stand together, ascending.
-    bool same(std::int64_t a, std::int64_t b) const { return compare(a, b) == 0; }
-    std::vector<std::int64_t> ordered() const;
-
     /// How many items of `gallery` are relevant to query q of these.
-    std::int64_t count_relevant(std::int64_t q, const Labels& gallery) const;
+    std::int64_t count_relevant(std::int64_t q, const Labels& gallery) const {
+        std::int64_t count = 0;
+        for_relevant(q, gallery, [&](std::int64_t c) { count += gallery.class_size(c); });
+        return count;
+    }
 
    private:
-    int compare(std::int64_t a, std::int64_t b) const;
+    struct Members {
+        std::int64_t n = 0, first = 0;  // how many items, and the first of them
+    };
+
+    template <class Same>
+    void make_classes(const std::vector<std::int64_t>& order, Same same);
+    std::int64_t class_in(const Labels& gallery, std::int64_t q) const;
 
     std::int64_t n_ = 0;
-    std::vector<std::int64_t> single_;
-    std::unordered_map<std::int64_t, std::int64_t> counts_;  // of each single label
     std::vector<Word> multi_;
     std::int64_t words_ = 0, n_labels_ = 0;
+    std::vector<std::uint32_t> classes_;
+    std::vector<Members> members_;      // of each class
+    std::vector<std::int64_t> values_;  // the single label of each class, ascending
 };
 
 /// Items at the same distance, whose order is arbitrary.

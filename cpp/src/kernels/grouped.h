@@ -65,20 +65,21 @@ void grouped_distances(const Word* query, const Word* groups, std::int64_t n, in
     });
 }
 
-/// Adds the n distances to four interleaved histograms of `stride` counters: neighbours often fall into one bin, and an
-/// increment must not wait for the last.
-void count_distances(const Word* query, const Word* groups, std::int64_t n, int words, std::uint32_t* counts,
-                     std::int64_t stride) {
+/// Adds the n distances of each query to its four interleaved histograms of `stride` counters: neighbours often fall into
+/// one bin, and an increment must not wait for the last.
+void count_distances(const Word* queries, std::int64_t n_queries, const Word* groups, std::int64_t n, int words,
+                     std::uint32_t* counts, std::int64_t stride) {
     constexpr std::int64_t kChunk = 512;
     std::uint16_t distances[kChunk];
-    for (std::int64_t begin = 0; begin < n; begin += kChunk) {
-        const std::int64_t m = n - begin < kChunk ? n - begin : kChunk;
-        grouped_distances(query, groups + begin * words, m, words, distances);
-        std::int64_t i = 0;
-        for (; i + 4 <= m; i += 4)
-            for (int table = 0; table < 4; ++table) ++counts[table * stride + distances[i + table]];
-        for (; i < m; ++i) ++counts[distances[i]];
-    }
+    for (std::int64_t q = 0; q < n_queries; ++q, queries += words, counts += 4 * stride)
+        for (std::int64_t begin = 0; begin < n; begin += kChunk) {
+            const std::int64_t m = n - begin < kChunk ? n - begin : kChunk;
+            grouped_distances(queries, groups + begin * words, m, words, distances);
+            std::int64_t i = 0;
+            for (; i + 4 <= m; i += 4)
+                for (int table = 0; table < 4; ++table) ++counts[table * stride + distances[i + table]];
+            for (; i < m; ++i) ++counts[distances[i]];
+        }
 }
 
 /// From rows of words to groups of eight; the last group is filled up with zeros.
