@@ -1,6 +1,18 @@
 """Data sets: a catalogue of names, readers that check what they read, and files of one's own."""
 
-from .catalogue import CATALOGUE, check_name, load, locate
-from .dataset import Dataset, DatasetNotFound, Source
+from .catalogue import CATALOGUE, check_name, load, load_images, locate
+from .dataset import Dataset, DatasetNotFound, Extraction, Source
+from .images import ImageSet
 
-__all__ = ["CATALOGUE", "Dataset", "DatasetNotFound", "Source", "check_name", "load", "locate"]
+__all__ = [
+    "CATALOGUE",
+    "Dataset",
+    "DatasetNotFound",
+    "Extraction",
+    "ImageSet",
+    "Source",
+    "check_name",
+    "load",
+    "load_images",
+    "locate",
+]

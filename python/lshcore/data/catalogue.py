@@ -9,6 +9,7 @@ from types import MappingProxyType
 from ..registry import load_target
 from .arrays import SUFFIXES, load_file
 from .dataset import Dataset
+from .images import ImageSet
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Entry:
     name, title : str
         `title` is what it is, in one line.
     loader, locator : str
-        "module:function". ``loader(entry, data_dir)`` returns a `Dataset`;
+        "module:function". ``loader(entry, data_dir)`` returns an `ImageSet`, or a `Dataset` of given features;
         ``locator(entry, data_dir)`` returns where it was found, or None, without reading it.
     items : int
     size : str
@@ -121,12 +122,42 @@ def locate(name: str, data_dir: str | os.PathLike[str] | None = None) -> str | N
     return found
 
 
+def load_images(name: str, data_dir: str | os.PathLike[str] | None = None) -> ImageSet:
+    """The images of a data set, not opened yet.
+
+    Parameters
+    ----------
+    name : str
+        A name of the catalogue.
+    data_dir : path, optional
+        As for `load`.
+
+    Raises
+    ------
+    DatasetNotFound
+        If the files are not there; the message says what to put where.
+    ValueError
+        If the name is unknown, or means features rather than images.
+    """
+    check_name(name)
+    found = None if is_file_name(name) else _load(name, data_dir)
+    if not isinstance(found, ImageSet):
+        raise ValueError(f"dataset {name!r} holds features, not images: nothing can be extracted from it")
+    return found
+
+
+def _load(name: str, data_dir: str | os.PathLike[str] | None) -> Dataset | ImageSet:
+    entry = CATALOGUE[name]
+    found: Dataset | ImageSet = load_target(entry.loader)(entry, data_dir)
+    return found
+
+
 def load(
     name: str,
     data_dir: str | os.PathLike[str] | None = None,
     labels: str | os.PathLike[str] | None = None,
 ) -> Dataset:
-    """Load a data set.
+    """Load a data set: given features, or the pixels of images of one size.
 
     Parameters
     ----------
@@ -154,6 +185,5 @@ def load(
         return load_file(name, labels)
     if labels is not None:
         raise ValueError(f"data.load: labels can be given only with a file of features, got dataset {name!r}")
-    entry = CATALOGUE[name]
-    dataset: Dataset = load_target(entry.loader)(entry, data_dir)
-    return dataset
+    found = _load(name, data_dir)
+    return found.pixels() if isinstance(found, ImageSet) else found

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Labels = NDArray[np.int64] | NDArray[np.bool_]
+Matrix = NDArray[np.uint8] | NDArray[np.float16] | NDArray[np.float32]
 OfficialSplit = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
@@ -40,6 +41,34 @@ class Source:
         return hashlib.sha256(listing.encode()).hexdigest()
 
 
+@dataclass(frozen=True)
+class Extraction:
+    """How features were made from images.
+
+    Parameters
+    ----------
+    backbone : str
+        The network, such as "resnet18", or "timm:NAME".
+    weights : str
+        Which weights it has: the name of a published set, a file, or "random".
+    checksum : str
+        SHA-256 of the weights.
+    transform : str
+        What is done to an image before the network sees it.
+    milliseconds : float
+        Wall time an image, all of them on average.
+    skipped : int
+        Images that could not be decoded.
+    """
+
+    backbone: str
+    weights: str
+    checksum: str
+    transform: str
+    milliseconds: float
+    skipped: int = 0
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Features with labels, as every evaluation takes them.
@@ -47,8 +76,8 @@ class Dataset:
     Parameters
     ----------
     name, description : str
-    features : (n, d) uint8 or float32
-        Pixels stay uint8 until they are preprocessed.
+    features : (n, d) uint8, float16 or float32
+        Pixels stay uint8, and a memory-mapped array stays on disk, until they are preprocessed.
     labels : (n,) int64 or (n, C) bool
         One label an item, or a column for each of C labels.
     source : Source
@@ -57,6 +86,8 @@ class Dataset:
     official_split : (train, query) pair of int64 index arrays, optional
     class_names : tuple of str, optional
         ``class_names[label]``, where the names are known.
+    extraction : Extraction, optional
+        How the features were made, where a network made them.
 
     Raises
     ------
@@ -66,12 +97,13 @@ class Dataset:
 
     name: str
     description: str
-    features: NDArray[np.uint8] | NDArray[np.float32]
+    features: Matrix
     labels: Labels
     source: Source
     protocol: str = "holdout"
     official_split: OfficialSplit | None = None
     class_names: tuple[str, ...] | None = None
+    extraction: Extraction | None = None
 
     def __post_init__(self) -> None:
         if self.features.ndim != 2:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .dataset import Dataset, Source
+from .dataset import Source
+from .images import PIXELS, ArrayImages, ImageSet
 
 if TYPE_CHECKING:
     from .catalogue import Entry
@@ -17,20 +18,21 @@ def locate(entry: "Entry", data_dir: Any = None) -> str:
     return f"scikit-learn {version('scikit-learn')}"
 
 
-def load(entry: "Entry", data_dir: Any = None) -> Dataset:
+def load(entry: "Entry", data_dir: Any = None) -> ImageSet:
     """Load the digits; pixels are whole numbers from 0 to 16."""
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
-    features = np.ascontiguousarray(bunch.data.astype(np.uint8))
+    pixels = np.ascontiguousarray(bunch.images.astype(np.uint8))
     labels = bunch.target.astype(np.int64)
-    digest = hashlib.sha256(features.tobytes() + labels.astype("<i8").tobytes()).hexdigest()
-    return Dataset(
+    digest = hashlib.sha256(pixels.tobytes() + labels.astype("<i8").tobytes()).hexdigest()
+    return ImageSet(
         name=entry.name,
         description=entry.title,
-        features=features,
+        images=ArrayImages(pixels),
         labels=labels,
         source=Source(locate(entry), {"load_digits": digest}),
         protocol=entry.protocol,
         class_names=tuple(str(name) for name in bunch.target_names),
+        backbone=PIXELS,
     )

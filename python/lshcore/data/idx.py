@@ -15,7 +15,8 @@ from typing import IO, TYPE_CHECKING, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from .dataset import Dataset, DatasetNotFound, Source, sha256_of
+from .dataset import DatasetNotFound, Source, sha256_of
+from .images import PIXELS, ArrayImages, ImageSet
 
 if TYPE_CHECKING:
     from .catalogue import Entry
@@ -126,29 +127,29 @@ def _part(folder: Path, names: tuple[str, str]) -> tuple[NDArray[np.uint8], NDAr
             f"{paths[0]} and {paths[1]} must hold n images of two dimensions and n labels, "
             f"got shapes {images.shape} and {labels.shape}"
         )
-    return images.reshape(len(images), -1), labels.astype(np.int64), paths
+    return images, labels.astype(np.int64), paths
 
 
-def load(entry: "Entry", data_dir: str | os.PathLike[str] | None = None) -> Dataset:
+def load(entry: "Entry", data_dir: str | os.PathLike[str] | None = None) -> ImageSet:
     """Load a data set of four IDX files: the train part, then the queries (``t10k``)."""
     folder = _find(entry, data_dir)
     if folder is None:
         raise _not_found(entry, data_dir)
     train, train_labels, train_paths = _part(folder, TRAIN)
     query, query_labels, query_paths = _part(folder, QUERY)
-    if train.shape[1] != query.shape[1]:
+    if train.shape[1:] != query.shape[1:]:
         raise ValueError(
-            f"{folder}: train and t10k images must have the same number of pixels, "
-            f"got {train.shape[1]} and {query.shape[1]}"
+            f"{folder}: train and t10k images must be of the same size, got {train.shape[1:]} and {query.shape[1:]}"
         )
     n_train, n = len(train), len(train) + len(query)
-    return Dataset(
+    return ImageSet(
         name=entry.name,
         description=entry.title,
-        features=np.concatenate([train, query]),
+        images=ArrayImages(np.concatenate([train, query])),
         labels=np.concatenate([train_labels, query_labels]),
         source=Source(str(folder), {path.name: sha256_of(path) for path in train_paths + query_paths}),
         protocol=entry.protocol,
         official_split=(np.arange(n_train, dtype=np.int64), np.arange(n_train, n, dtype=np.int64)),
         class_names=entry.class_names,
+        backbone=PIXELS,
     )
