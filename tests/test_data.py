@@ -160,7 +160,7 @@ class TestMnist:
     def test_parts_must_have_the_same_pixels(self, tmp_path):
         write_mnist(tmp_path)
         write_idx(tmp_path / f"{QUERY[0]}.gz", images(5, 1, side=3)[0])
-        with pytest.raises(ValueError, match="same size, got \(4, 4\) and \(3, 3\)"):
+        with pytest.raises(ValueError, match=r"same size, got \(4, 4\) and \(3, 3\)"):
             data.load("mnist", tmp_path)
 
     @pytest.mark.skipif(not FASHION.is_dir(), reason="package dataset-fashion-mnist is not installed")
