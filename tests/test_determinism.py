@@ -60,7 +60,7 @@ for index, options in (
 ):
     for part in batches(x):
         index.add(part, n_jobs=n_jobs)
-    for rank in ("hamming", "cosine", "l2"):
+    for rank in ("hamming", "margin", "cosine", "l2"):
         def search(part):
             found = index.search(part, k=12, rank=rank, n_jobs=n_jobs, **options)
             return found.ids, found.distances, found.n_candidates
@@ -90,7 +90,7 @@ for index, options in (
 ):
     for part in batches(x) if len(index) == 0 else ():
         index.add(part, n_jobs=n_jobs)
-    for rank in ("cosine", "l2") if "shortlist" in options else ("hamming", "cosine", "l2"):
+    for rank in ("margin", "cosine", "l2") if "shortlist" in options else ("hamming", "margin", "cosine", "l2"):
         def search(part):
             found = index.search(part, k=12, rank=rank, n_jobs=n_jobs, **options)
             return found.ids, found.distances, found.n_candidates

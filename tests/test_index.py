@@ -406,8 +406,11 @@ def test_an_index_says_what_a_rank_needs(features, queries) -> None:
             index.search(queries, rank=rank)
     with pytest.raises(ValueError, match=r'FlatIndex\.search: rank "hamming" needs codes'):
         FlatIndex().add(features).search(queries, rank="hamming")
-    for rank in ("margin", "dot", 3):
-        with pytest.raises(ValueError, match=r"LSHIndex\.search: rank must be one of 'hamming', 'cosine', 'l2', got"):
+    with pytest.raises(ValueError, match=r'FlatIndex\.search: rank "margin" needs codes'):
+        FlatIndex().add(features).search(queries, rank="margin")
+    for rank in ("asymmetric", "dot", 3):
+        expected = r"LSHIndex\.search: rank must be one of 'hamming', 'margin', 'cosine', 'l2', got"
+        with pytest.raises(ValueError, match=expected):
             index.search(queries, rank=rank)
     for k, error in ((0, ValueError), (-1, ValueError), (1.5, TypeError), (None, TypeError), (True, TypeError)):
         with pytest.raises(error, match=r"LSHIndex\.search: k must be"):
@@ -526,3 +529,33 @@ def test_candidate_lists_index_like_a_list(features) -> None:
     assert found[-1].tolist() == [0, 1, 2, 3]
     with pytest.raises(IndexError, match="query must be below 3, got 3"):
         found[3]
+
+
+@pytest.mark.parametrize("n_bits", [1, 7, 64, 65, 203])
+@pytest.mark.parametrize("make", [FlatIndex, lambda hasher, vectors: LSHIndex(hasher, 3, 1, vectors=vectors)])
+def test_rank_margin_weighs_the_bits_that_differ(features, queries, make, n_bits) -> None:
+    hasher = RandomHyperplanes(n_bits).fit(features)
+    index = make(hasher, vectors=None).add(features)
+    found = index.search(queries, k=300, rank="margin")
+    margins = hasher.project_query(queries)
+    differ = (margins >= 0)[:, None, :] != hasher.transform(features)[None, :, :]
+    distances = (np.abs(margins.astype(np.float64))[:, None, :] * differ).sum(axis=2)
+    candidates = index.candidates(queries)
+    for q in range(len(queries)):
+        mine = candidates[q]
+        assert found.n_candidates[q] == len(mine)
+        ids, given = found.ids[q, : len(mine)], found.distances[q, : len(mine)]
+        np.testing.assert_allclose(given, distances[q, ids], rtol=1e-5, atol=1e-6)
+        assert sorted(ids) == sorted(mine)
+        assert (np.diff(given) >= 0).all()
+        ties = np.flatnonzero(np.diff(given) == 0)
+        assert (ids[ties] < ids[ties + 1]).all()
+        assert np.isinf(found.distances[q, len(mine) :]).all()
+
+
+def test_rank_margin_after_a_shortlist(features, queries) -> None:
+    hasher = RandomHyperplanes(48).fit(features)
+    index = FlatIndex(hasher, vectors=None).add(features)
+    nearest = index.search(queries, k=20, rank="hamming").ids
+    found = index.search(queries, k=20, rank="margin", shortlist=20)
+    assert [sorted(ids) for ids in found.ids] == [sorted(ids) for ids in nearest]

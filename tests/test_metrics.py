@@ -411,7 +411,7 @@ def test_labels_follow_the_order_of_rows_not_of_ids(features, rng: np.random.Gen
         ({"rank": "cosine"}, ValueError, 'make it with vectors="float32"'),
         ({"probes": 2}, ValueError, "probes must be at least 4, one for each table, got 2"),
         ({"radius": -1}, ValueError, "radius must be at least 0, got -1"),
-        ({"shortlist": 5}, ValueError, 'shortlist must come before rank "cosine" or "l2", got rank "hamming"'),
+        ({"shortlist": 5}, ValueError, 'shortlist must come before another rank than "hamming", got rank "hamming"'),
         ({"filter": [True]}, ValueError, r"filter must be a mask of shape \(300,\), one for each row, got \(1,\)"),
         ({"batch_size": 0}, ValueError, "batch_size must be at least 1, got 0"),
     ],

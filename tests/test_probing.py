@@ -437,7 +437,7 @@ def test_before_the_first_row(features) -> None:
         (
             {"shortlist": 5, "rank": "hamming"},
             ValueError,
-            'shortlist must come before rank "cosine" or "l2", got rank "hamming"',
+            'shortlist must come before another rank than "hamming", got rank "hamming"',
         ),
         (
             {"filter": np.ones(299, bool)},

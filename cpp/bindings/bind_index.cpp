@@ -11,9 +11,10 @@ using Allowed = std::optional<Array<bool>>;
 
 Rank rank_of(const std::string& name) {
     if (name == "hamming") return Rank::hamming;
+    if (name == "margin") return Rank::margin;
     if (name == "cosine") return Rank::cosine;
     if (name == "l2") return Rank::l2;
-    throw py::value_error("rank: expected 'hamming', 'cosine' or 'l2', got '" + name + "'");
+    throw py::value_error("rank: expected 'hamming', 'margin', 'cosine' or 'l2', got '" + name + "'");
 }
 
 VectorType vector_type(const std::optional<std::string>& name) {

@@ -1,8 +1,11 @@
 #include "lshcore/score.h"
 
 #include <algorithm>
+#include <bit>
+#include <cmath>
 
 #include "lshcore/kernels.h"
+#include "lshcore/parallel.h"
 
 namespace lshcore {
 namespace {
@@ -10,6 +13,30 @@ namespace {
 /// 1 - cos, kept within 0 and 2; a zero vector is at distance 1 from everything.
 float cosine_distance(float dot, float query_norm, float row_norm) {
     return std::clamp(1.0f - dot * query_norm * row_norm, 0.0f, 2.0f);
+}
+
+/// Sums of |margins| over the bits that differ, looked up byte by byte: of each byte, one for each pattern of its bits.
+void margin_gather(const Segment& s, const Queries& queries, std::int64_t q, const Row* rows, std::int64_t n,
+                   float* out) {
+    const std::int64_t n_bits = queries.margins.cols, n_bytes = ceil_div(n_bits, 8);
+    const float* margins = queries.margins.row(q);
+    std::vector<float> sums(static_cast<std::size_t>(256 * n_bytes));
+    for (std::int64_t byte = 0; byte < n_bytes; ++byte) {
+        float* of = sums.data() + 256 * byte;
+        for (unsigned pattern = 1; pattern < 256; ++pattern) {
+            const std::int64_t bit = 8 * byte + std::countr_zero(pattern);
+            of[pattern] = of[pattern & (pattern - 1)] + (bit < n_bits ? std::abs(margins[bit]) : 0.0f);
+        }
+    }
+    const Word* query = queries.codes.row(q);
+    for (std::int64_t i = 0; i < n; ++i) {
+        const Word* code = s.codes.data() + std::int64_t{rows[i]} * s.words;
+        float sum = 0;
+        for (std::int64_t byte = 0; byte < n_bytes; ++byte)
+            sum += sums[static_cast<std::size_t>(256 * byte) +
+                        ((code[byte / 8] ^ query[byte / 8]) >> byte % 8 * 8 & 0xff)];
+        out[i] = sum;
+    }
 }
 
 }  // namespace
@@ -23,6 +50,7 @@ void score_rows(const Segment& s, Rank, const Queries& queries, std::int64_t q, 
 template <>
 void score_rows(const Segment& s, Rank rank, const Queries& queries, std::int64_t q, const Row* rows, std::int64_t n,
                 float* out) {
+    if (rank == Rank::margin) return margin_gather(s, queries, q, rows, n, out);
     const float* query = queries.vectors.row(q);
     const Kernels& k = kernels();
     if (s.halves.empty())

@@ -96,14 +96,17 @@ std::vector<CodeBatch> code_batches(const std::vector<std::shared_ptr<const Segm
 void Index::check_queries(const Queries& queries, const SearchOptions& options, bool scored) const {
     const auto* keys = std::get_if<BitKeys>(&partitioner_);
     const auto* clusters = std::get_if<ClusterKeys>(&partitioner_);
-    const bool ranks_vectors = scored && options.rank != Rank::hamming;
-    const bool ranks_codes = scored && (options.rank == Rank::hamming || options.shortlist > 0);
-    require(!ranks_codes || n_bits_ > 0, "Index.search: ranking by Hamming distance needs an index with codes");
+    const bool ranks_vectors = scored && reads_vectors(options.rank);
+    const bool ranks_codes = scored && (reads_codes(options.rank) || options.shortlist > 0);
+    require(!ranks_codes || n_bits_ > 0,
+            "Index.search: ranking by Hamming distance or margin needs an index with codes");
+    require(!scored || options.rank != Rank::margin || queries.margins.data != nullptr || queries.size() == 0,
+            "Index.search: ranking by margin needs the margins of the queries");
     require(!ranks_vectors || keep_ != VectorType::none,
             "Index.search: ranking by cosine or L2 needs an index that keeps vectors");
     require(options.shortlist >= 0, "Index.search: shortlist must not be negative");
-    require(options.shortlist == 0 || ranks_vectors || !scored,
-            "Index.search: a shortlist by Hamming distance is for ranking by cosine or L2");
+    require(options.shortlist == 0 || options.rank != Rank::hamming || !scored,
+            "Index.search: a shortlist by Hamming distance is for another ranking");
     if (keys != nullptr || ranks_codes) {
         require(queries.codes.cols > 0, "Index.search: query codes are needed");
         check_padding(queries.codes, n_bits_);
@@ -145,7 +148,7 @@ void Index::scan(const State& state, const Queries& given, const SearchOptions& 
     std::vector<std::int64_t> base{0};  // first row of each segment
     for (const auto& segment : state.segments) base.push_back(base.back() + segment->size());
 
-    if (exhaustive && options.shortlist == 0 && options.allowed == nullptr) {
+    if (exhaustive && options.shortlist == 0 && options.allowed == nullptr && options.rank != Rank::margin) {
         // Float metrics hold the list of each query of a block: keep them to some 4 million entries.
         const std::int64_t block = std::clamp<std::int64_t>(
             (std::int64_t{1} << 22) / std::max<std::int64_t>(1, state.n_rows), 4, kTileQueries);

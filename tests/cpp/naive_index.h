@@ -37,7 +37,7 @@ struct World {
 
     Draw draw;
     std::vector<Word> pool, codes, query_codes;
-    std::vector<float> vectors, query_vectors, centroids;
+    std::vector<float> vectors, query_vectors, centroids, margins;
     std::vector<Id> ids;
 
     explicit World(std::uint64_t seed)
@@ -48,6 +48,7 @@ struct World {
           vectors(draw.steps(kRows * kDim, 2)),
           query_vectors(draw.steps(kQueries * kDim, 2)),
           centroids(draw.steps(kClusters * kDim, 2)),
+          margins(draw.steps(kQueries * kBits, 5)),
           ids(kRows) {
         std::iota(ids.begin(), ids.end(), 100);
         draw.shuffle(ids);
@@ -131,6 +132,13 @@ struct World {
         const float *a = query_vectors.data() + q * kDim, *b = vectors.data() + row * kDim;
         const Id id = ids[static_cast<std::size_t>(row)];
         if (rank == Rank::hamming) return {hamming(query_codes.data() + q * 2, codes.data() + row * 2, 2), id};
+        if (rank == Rank::margin) {
+            float sum = 0;  // of small whole numbers: exact in any order
+            for (int j = 0; j < kBits; ++j)
+                if (bit(query_codes.data() + q * 2, j) != bit(codes.data() + row * 2, j))
+                    sum += std::abs(margins[static_cast<std::size_t>(q * kBits + j)]);
+            return {sum, id};
+        }
         return {rank == Rank::l2 ? squared_l2(a, b, kDim) : cosine(a, b, kDim), id};
     }
 
@@ -148,7 +156,9 @@ struct World {
 
     // -- what the index says ---------------------------------------------------------------------------------------
 
-    lshcore::Queries queries() const { return {query_code_view(), {}, query_vector_view()}; }
+    lshcore::Queries queries() const {
+        return {query_code_view(), {margins.data(), kQueries, kBits}, query_vector_view()};
+    }
 
     Answer search(const Index& index, const SearchOptions& options, std::int64_t k) const {
         return options.rank == Rank::hamming ? search_as<std::uint16_t>(index, options, k)

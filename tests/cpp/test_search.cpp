@@ -16,7 +16,7 @@ using naive::World;
 
 namespace {
 
-constexpr Rank kAllRanks[] = {Rank::hamming, Rank::cosine, Rank::l2};
+constexpr Rank kAllRanks[] = {Rank::hamming, Rank::margin, Rank::cosine, Rank::l2};
 constexpr auto kRows = World::kRows, kQueries = World::kQueries, kDim = World::kDim;
 
 /// What search must give with a shortlist, a filter or a radius: candidates as `placed` has them, distances as `scored`.
@@ -285,6 +285,7 @@ TEST_CASE("search: what an index cannot answer is refused, and an empty one answ
     refused(only_codes, codes, vectors, 1, {Rank::cosine, 1, 1}, "keeps vectors");
     refused(only_vectors, codes, vectors, 1, {Rank::hamming, 1, 1}, "with codes");
     refused(flat, codes, vectors, 1, {Rank::hamming, 1, 1}, "Hamming distances are uint16");
+    refused(flat, codes, vectors, 1, {Rank::margin, 1, 1}, "needs the margins of the queries");
     refused(flat, codes, vectors, 1, {Rank::l2, 1, 1, 2}, "only keys made of bits have a radius");
     refused(flat, codes, vectors, 1, {Rank::l2, 1, 1, -1, -1}, "shortlist must not be negative");
     refused(only_vectors, codes, vectors, 1, {Rank::l2, 1, 1, -1, 5}, "with codes");

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-RANKS = ("cosine", "l2", "hamming")
+RANKS = ("cosine", "l2", "margin", "hamming")
+CODE_RANKS = ("margin", "hamming")
 MAX_BITS = 4096
 MAX_KEY_BITS = 256
 MIN_ITEMS_A_CLUSTER = 4
@@ -29,7 +30,7 @@ class Options:
     clusters : numbers of k-means clusters
     probes : numbers of clusters, or of keys over all tables, looked into; empty for 1 cluster, and one key a table
     pca : None, a number of dimensions, or a share of the variance
-    rank : "cosine", "l2" or "hamming", the distance that candidates are ranked by
+    rank : "cosine", "l2", "margin" or "hamming", the distance that candidates are ranked by
     shortlist : None, or how many candidates, the nearest by Hamming distance, are ranked by cosine or L2
     k : list lengths of the metrics
 
@@ -150,14 +151,15 @@ def hyperplanes_grid(options: Options, n_gallery: int, n_train: int) -> Grid:
                 row = {"tables": tables, "key_bits": key_bits, "keys": "blocks", "bits": bits, "probes": probes}
                 grid += [row | ranking for ranking in rankings]
     shortlists = [ranking for ranking in rankings if "shortlist" in ranking]
-    whole = [{"rank": "hamming"}] * (None in options.shortlist) + shortlists
+    unlisted = [{"rank": "hamming"}] + [{"rank": "margin"}] * ("margin" in options.rank)
+    whole = unlisted * (None in options.shortlist) + shortlists
     grid += [{"bits": bits} | ranking for bits in options.bits for ranking in whole]
     return grid, notes + left_out
 
 
 def reads_codes(parameters: Parameters) -> bool:
     """Whether candidates are compared by their codes."""
-    return parameters["rank"] == "hamming" or "shortlist" in parameters
+    return parameters["rank"] in CODE_RANKS or "shortlist" in parameters
 
 
 def _rankings(options: Options) -> Grid:
@@ -169,7 +171,7 @@ def _rankings(options: Options) -> Grid:
             if shortlist is None:
                 rankings.append({"rank": rank})
             elif rank == "hamming":
-                notes.append(f"rank hamming with a shortlist of {shortlist} is left out: that is for cosine and l2")
+                notes.append(f"rank hamming with a shortlist of {shortlist} is left out: that is for other ranks")
             else:
                 rankings.append({"rank": rank, "shortlist": shortlist})
     return rankings, notes
@@ -225,8 +227,8 @@ def _ranked(label: str, parameters: Parameters) -> str:
     """The label, with the ranking where it is not the usual one; with the code length where clusters need codes."""
     rank = parameters["rank"]
     by_clusters = "clusters" in parameters
-    if rank == "hamming" and by_clusters:
-        label += f", {parameters['bits']} bits"
+    if rank in CODE_RANKS and by_clusters:
+        label += f", {rank} of {parameters['bits']} bits"
     elif rank != "cosine":
         label += f", {rank}"
     if "shortlist" in parameters:

@@ -25,7 +25,8 @@ from lshcore.hashers.base import Hasher
 from .queries import Queries
 from .results import Candidates, SearchResult
 
-RANKS = ("hamming", "cosine", "l2")
+RANKS = ("hamming", "margin", "cosine", "l2")
+CODE_RANKS = ("hamming", "margin")
 VECTORS = (None, "float32", "float16")
 STAGES = ("probe", "union", "rerank")
 
@@ -173,9 +174,9 @@ class Index(ABC):
         if rank is None:
             return "hamming" if self.vectors is None else "cosine"
         check_choice(rank, where, "rank", RANKS)
-        if rank == "hamming":
+        if rank in CODE_RANKS:
             if self.hasher is None:
-                raise ValueError(f'{where}: rank "hamming" needs codes, and this index has no hasher to make them')
+                raise ValueError(f'{where}: rank "{rank}" needs codes, and this index has no hasher to make them')
         elif self.vectors is None:
             raise ValueError(
                 f'{where}: rank "{rank}" needs the vectors, and this index keeps none; make it with vectors="float32"'
@@ -203,7 +204,7 @@ class Index(ABC):
         if self.hasher is None:
             raise ValueError(f"{where}: shortlist needs codes, and this index has no hasher to make them")
         if rank == "hamming":
-            raise ValueError(f'{where}: shortlist must come before rank "cosine" or "l2", got rank "hamming"')
+            raise ValueError(f'{where}: shortlist must come before another rank than "hamming", got rank "hamming"')
         return min(length, max(1, len(self)))
 
     def _prepare(
@@ -228,15 +229,16 @@ class Index(ABC):
         length = self._resolve_shortlist(shortlist, chosen, where)
         allowed = None if filter is None else as_filter(filter, where, self.ids)
         codes, margins, seconds = None, None, 0.0
-        if self.hasher is not None and (self._keys_from == "codes" or chosen == "hamming" or length > 0):
+        if self.hasher is not None and (self._keys_from == "codes" or chosen in CODE_RANKS or length > 0):
             start = time.perf_counter()
-            if self._keys_from == "codes" and within < 0 and number > self.n_tables:
+            directed = self._keys_from == "codes" and within < 0 and number > self.n_tables
+            if directed or chosen == "margin":
                 margins = self.hasher.project_query(x, n_jobs=jobs)
                 codes = _core.pack_signs(margins)
             else:
                 codes = self.hasher.encode_query(x, n_jobs=jobs).words
             seconds = time.perf_counter() - start
-        needs_vectors = self._keys_from == "vectors" or chosen != "hamming"
+        needs_vectors = self._keys_from == "vectors" or chosen not in CODE_RANKS
         return Queries(
             len(x), codes, margins, x if needs_vectors else None, chosen, number, within, length, allowed, seconds
         )
@@ -274,11 +276,12 @@ class Index(ABC):
         radius : int, optional
             `LSHIndex` only, instead of `probes`: every key within this Hamming distance of the query's own, in every
             table.
-        rank : {"hamming", "cosine", "l2"}, optional
-            How candidates are ordered; by default "cosine" where the index keeps vectors, else "hamming".
+        rank : {"hamming", "margin", "cosine", "l2"}, optional
+            How candidates are ordered; by default "cosine" where the index keeps vectors, else "hamming". "margin"
+            weighs each bit in which a code differs from the query's by how sure the query is of it, its |margin|.
         shortlist : int, optional
-            Rank only so many candidates of each query by "cosine" or "l2": the nearest by (Hamming distance, id) of
-            their codes.
+            Rank only so many candidates of each query by "margin", "cosine" or "l2": the nearest by (Hamming distance,
+            id) of their codes.
         filter : array_like, optional
             Rows that may be candidates, of every query: a mask, bool (n,), in the order of `ids`, or their ids, int.
         n_jobs : int, optional

@@ -17,7 +17,8 @@ class SearchResult:
     ----------
     distances : ndarray, (m, k)
         Ascending. uint16 bits for rank "hamming" (65535 where there is no hit), else float32: ``1 - cos`` for "cosine",
-        the squared distance for "l2" (inf where there is no hit).
+        the squared distance for "l2", the sum of |margins| of the bits that differ for "margin" (inf where there is no
+        hit).
     ids : ndarray of int64, (m, k)
         By (distance, id); -1 where there are fewer than k candidates.
     n_candidates : ndarray of int64, (m,)
