@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from .index import KMeansIndex as KMeansIndex
     from .index import LSHIndex as LSHIndex
     from .index import SearchResult as SearchResult
+    from .planning import Plan as Plan
+    from .planning import plan as plan
     from .preprocess import Preprocess as Preprocess
 
     __version__: str
@@ -37,8 +39,10 @@ _CLASSES = {
     "FlatIndex": "index",
     "KMeansIndex": "index",
     "LSHIndex": "index",
+    "Plan": "planning",
     "Preprocess": "preprocess",
     "SearchResult": "index",
+    "plan": "planning",
 }
 
 __all__ = [
@@ -46,12 +50,14 @@ __all__ = [
     "FlatIndex",
     "KMeansIndex",
     "LSHIndex",
+    "Plan",
     "Preprocess",
     "SearchResult",
     "__version__",
     "hamming",
     "hashers",
     "metrics",
+    "plan",
     "preprocess",
 ]
 
