@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 import lshcore
 from lshcore.cli.main import app
+from lshcore.evaluation.methods import METHODS
 
 COMMAND = [sys.executable, "-m", "lshcore.cli.main"]
 QUICK = ["eval", "--method", "k-means", "--clusters", "8"]
@@ -52,7 +53,9 @@ class TestEval:
     def test_no_arguments_runs_every_method_on_digits(self, default_run):
         assert default_run.returncode == 0
         rows = table(default_run.stdout)
-        assert [row["method"] for row in rows] == ["exhaustive"] + ["k-means"] * 2 + ["random-hyperplanes"] * 10
+        learned = [name for name in METHODS if name not in ("exhaustive", "k-means", "random-hyperplanes")]
+        expected = ["exhaustive"] + ["k-means"] * 2 + ["random-hyperplanes"] * 10 + learned
+        assert [row["method"] for row in rows] == expected
         assert {"p@10", "p@50", "map", "map_retrieved", "recall", "coverage", "candidates"} <= set(rows[0])
         assert {"encode_ms", "probe_ms", "union_ms", "rerank_ms", "total_ms", "speed_up"} <= set(rows[0])
         assert rows[0]["recall"] == "1.0000"
@@ -66,7 +69,7 @@ class TestEval:
 
     def test_json_is_all_there_is_on_stdout(self):
         whole = json.loads(call(*QUICK, "--json").stdout)
-        assert whole["schema_version"] == 1
+        assert whole["schema_version"] == 2
         assert [row["method"] for row in whole["results"]] == ["exhaustive", "k-means"]
 
     def test_out_writes_both_files(self, tmp_path):
@@ -111,6 +114,7 @@ class TestEval:
             "probes": 2,
             "rank": "cosine",
             "centre": True,
+            "orthogonal": False,
         }
         assert whole["results"][1]["parameters"] == expected
         assert {"p@5", "map@20"} <= set(whole["results"][0]["metrics"])
@@ -125,15 +129,15 @@ class TestEval:
     def test_probes_and_shortlist(self):
         arguments = ("--method", "random-hyperplanes", "--tables", "2,4", "--key-bits", 6, "--probes", "2,8")
         run = call("eval", *arguments, "--shortlist", "none,20", "--bits", 32)
-        keys = "tables={0},key_bits=6,keys=blocks,bits={1},probes={2},rank=cosine{3},centre=True"
+        keys = "tables={0},key_bits=6,keys=blocks,bits={1},probes={2},rank=cosine{3},centre=True,orthogonal=False"
         assert [row["parameters"] for row in table(run.stdout)[1:]] == [
             *(
                 keys.format(tables, 6 * tables, probes, shortlist)
                 for tables, probes in ((2, 2), (2, 8), (4, 8))
                 for shortlist in ("", ",shortlist=20")
             ),
-            "bits=32,rank=hamming,centre=True",
-            "bits=32,rank=cosine,shortlist=20,centre=True",
+            "bits=32,rank=hamming,centre=True,orthogonal=False",
+            "bits=32,rank=cosine,shortlist=20,centre=True,orthogonal=False",
         ]
         note = "random-hyperplanes with 4 tables and probes 2 is left out: it looks into at least one key a table"
         assert run.stderr == f"lshcore: {note}\n"
@@ -144,8 +148,24 @@ class TestEval:
         np.save(tmp_path / "y.npy", np.arange(80) % 2)
         result = invoke(*QUICK, "--dataset", tmp_path / "x.npy", "--labels", tmp_path / "y.npy", "--json")
         whole = json.loads(result.stdout)
-        assert (whole["dataset"]["items"], whole["protocol"]["name"]) == (80, "holdout")
-        assert whole["features"]["where"] == str(tmp_path / "x.npy")
+        (features,) = whole["features"]
+        assert (features["items"], whole["protocol"]["name"]) == (80, "holdout")
+        assert (features["name"], features["where"]) == ("x.npy", str(tmp_path / "x.npy"))
+
+
+class TestPlan:
+    def test_says_what_to_expect_and_what_is(self):
+        run = call("plan", "--dataset", "digits", "--recall", "0.8")
+        assert run.returncode == 0
+        assert re.search(
+            r"digits: 1,438 items of 64 features, recall 0.8\n\d+ tables of \d+ bits, \d+ probes\n", run.stdout
+        )
+        row = next(line for line in run.stdout.splitlines() if line.startswith("recall of the 10 nearest"))
+        expected, measured, exhaustive = map(float, row.split()[-3:])
+        assert expected >= 0.8
+        assert abs(expected - measured) < 0.1
+        assert exhaustive == 1
+        assert "looking at all 1,438 rows is expected to be faster" in run.stderr
 
 
 class TestTerminal:
@@ -186,7 +206,7 @@ class TestTerminal:
     @pytest.mark.parametrize(("seconds", "shows"), [(2.8, True), (0.5, False)])
     def test_progress_shows_what_takes_over_two_seconds(self, seconds, shows):
         code = "import time; from lshcore.cli.progress import Progress\n"
-        code += f"with Progress() as progress: progress(0.25, 'at work'); time.sleep({seconds})"
+        code += f"with Progress() as progress: progress(0.0, 'ready'); progress(0.25, 'at work'); time.sleep({seconds})"
         shown = self.run_on_terminal(sys.executable, "-c", code)
         assert bool(re.search(r"25%.* 0:0\d left .*at work", re.sub(r"\x1b\[[0-9;?]*m", "", shown))) == shows
         assert bool(shown) == shows
@@ -205,12 +225,18 @@ class TestExitCodes:
             (("eval", "--shortlist", "some"), "expected whole numbers"),
             (("eval", "--shortlist", "0"), "shortlist must be none or at least 1"),
             (("eval", "--pca", "half"), "a share of the variance"),
-            (("eval", "--method", "annoy"), "method must be one of exhaustive, k-means, random-hyperplanes"),
+            (("eval", "--method", "annoy"), "method must be one of all, exhaustive, k-means, random-hyperplanes"),
             (("eval", "--dataset", "imagenette"), "dataset must be one of digits, mnist, fashion-mnist"),
             (("eval", "--protocol", "loo"), "protocol must be one of official, holdout"),
             (("eval", "--jobs", "0"), "n_jobs must be"),
             (("eval", "--seed", "-1"), "--seed"),
             (("eval", "--depth", "3"), "--depth"),
+            (("eval", "--radius", "-1"), "radius must be at least 0"),
+            (("eval", "--keys", "own"), "keys must be one of blocks, sample"),
+            (("plan", "--recall", "1"), "expected a number between 0 and 1, got 1"),
+            (("extract", "--dataset", "imagenette"), "dataset must be one of digits, mnist, fashion-mnist"),
+            (("datasets", "--download", "imagenette"), "expected one of digits, mnist, fashion-mnist"),
+            (("datasets", "--download", "mnist"), "expected --data-dir DIR beside it"),
             (("evaluate",), "evaluate"),
         ],
     )
@@ -229,6 +255,9 @@ class TestExitCodes:
             (("eval", "--protocol", "official"), "lshcore: protocol 'official': dataset 'digits' must come with"),
             (("eval", "--pca", "65"), "lshcore: Preprocess.fit: "),
             (("eval", "--out", "/dev/null/results"), "/dev/null/results"),
+            (("extract", "--dataset", "mnist"), "lshcore: dataset 'mnist' was not found"),
+            (("extract", "--dataset", "x.npz"), "holds features, not images: nothing can be extracted from it"),
+            (("datasets", "--download", "nuswide-21", "--data-dir", "/tmp"), "nobody offers nuswide-21 for download"),
         ],
     )
     def test_failure_is_1_and_one_line(self, arguments, message):

@@ -184,7 +184,7 @@ class TestCatalogue:
         assert dataset.source.checksum == data.load("digits").source.checksum
 
     def test_unknown_name_lists_the_known(self):
-        with pytest.raises(ValueError, match=r"digits, mnist, fashion-mnist, or a file .*; got 'imagenette'"):
+        with pytest.raises(ValueError, match=r"digits, mnist, .*, folder:PATH, or a file .*; got 'imagenette'"):
             data.load("imagenette")
 
     def test_labels_belong_to_files(self, tmp_path):
@@ -194,6 +194,38 @@ class TestCatalogue:
     def test_every_entry_can_be_located(self):
         for name in data.CATALOGUE:
             assert data.locate(name) is None or isinstance(data.locate(name), str)
+
+
+class TestFind:
+    def test_images_stay_images_and_features_features(self, tmp_path):
+        assert isinstance(data.find("digits"), data.ImageSet)
+        assert isinstance(data.load("digits"), Dataset)
+        np.savez(tmp_path / "mine.npz", x=np.zeros((2, 3)), y=[0, 1])
+        assert isinstance(data.find(str(tmp_path / "mine.npz")), Dataset)
+        with pytest.raises(ValueError, match="holds features, not images"):
+            data.load_images(str(tmp_path / "mine.npz"))
+
+    def test_every_entry_says_how_to_get_it(self, tmp_path):
+        for name, entry in data.CATALOGUE.items():
+            if name == "digits":
+                continue
+            with pytest.raises(data.DatasetNotFound) as raised:
+                data.find(name, tmp_path / "nothing")
+            message = str(raised.value)
+            assert "\n" not in message
+            for part in (name, entry.size, entry.obtain, "--data-dir DIR", "LSHCORE_DATA_DIR"):
+                assert part in message
+            for layout in entry.layouts:
+                assert f"DIR/{layout.folders[0]}" in message
+                assert str(tmp_path / "nothing" / layout.folders[0]) in message
+
+    def test_importing_brings_nothing_heavy(self, run_python):
+        script = """
+import sys, lshcore.data
+heavy = ("torch", "torchvision", "PIL", "pyarrow", "scipy.io", "sklearn", "huggingface_hub")
+print([name for name in heavy if name in sys.modules])
+"""
+        assert run_python(script).strip() == "[]"
 
 
 class TestDataset:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from lshcore import data
-from lshcore.data.arrays import as_features, as_labels
+from lshcore.data import checks
+from lshcore.data.checks import as_features, as_labels
 
 
 @pytest.fixture
@@ -48,6 +49,127 @@ class TestNpy:
             (tmp_path / "x.npy").write_bytes(whole[:length])
             with pytest.raises(ValueError, match=r"x\.npy must be a whole \.npy file"):
                 data.load(str(tmp_path / "x.npy"), labels=tmp_path / "y.npy")
+
+    def test_half_precision_stays_on_disk(self, tmp_path, features):
+        np.save(tmp_path / "x.npy", features.astype(np.float16))
+        np.save(tmp_path / "y.npy", LABELS)
+        dataset = data.load(str(tmp_path / "x.npy"), labels=tmp_path / "y.npy")
+        assert dataset.features.dtype == np.float16
+        assert isinstance(dataset.features, np.memmap)
+
+    def test_features_alone(self, tmp_path, features):
+        np.save(tmp_path / "x.npy", features)
+        np.savez(tmp_path / "x.npz", X=features)
+        np.savez(tmp_path / "split.npz", train_features=features[:4], query_features=features[4:])
+        for file in ("x.npy", "x.npz", "split.npz"):
+            values, source = data.load_features(str(tmp_path / file))
+            np.testing.assert_array_equal(values, features)
+            assert set(source.files) == {file}
+
+
+class TestFolder:
+    @pytest.fixture(autouse=True)
+    def _folder(self, tmp_path, features):
+        self.folder = tmp_path / "mine"
+        self.folder.mkdir()
+        np.save(self.folder / "features.npy", features)
+        np.save(self.folder / "labels.npy", LABELS)
+
+    def test_features_and_labels(self, features):
+        dataset = data.load(str(self.folder))
+        np.testing.assert_array_equal(dataset.features, features)
+        np.testing.assert_array_equal(dataset.labels, LABELS)
+        assert (dataset.name, dataset.protocol, dataset.official_split) == ("mine", "holdout", None)
+        assert isinstance(dataset.features, np.memmap)
+
+    @pytest.mark.parametrize("query", [np.array([4, 1]), np.array([0, 1, 0, 0, 1, 0], bool)])
+    def test_queries(self, query):
+        np.save(self.folder / "query.npy", query)
+        dataset = data.load(str(self.folder))
+        assert [part.tolist() for part in dataset.official_split] == [[0, 2, 3, 5], [1, 4]]
+        assert [part.dtype for part in dataset.official_split] == [np.int64, np.int64]
+        assert dataset.protocol == "official"
+        assert set(dataset.source.files) == {"features.npy", "labels.npy", "query.npy"}
+
+    @pytest.mark.parametrize(
+        "query", [np.array([6]), np.array([-1]), np.array([True]), np.zeros((6, 1), bool), np.array([1.0])]
+    )
+    def test_wrong_queries(self, query):
+        np.save(self.folder / "query.npy", query)
+        with pytest.raises(ValueError, match=r"query\.npy must be bool \(6,\), or row numbers from 0 to 5, got"):
+            data.load(str(self.folder))
+
+    def test_labels_of_another_file(self, tmp_path):
+        np.save(tmp_path / "other.npy", LABELS[::-1])
+        assert data.load(str(self.folder), labels=tmp_path / "other.npy").labels.tolist() == LABELS[::-1].tolist()
+
+    def test_missing(self):
+        (self.folder / "labels.npy").unlink()
+        with pytest.raises(ValueError, match="holds features only"):
+            data.load(str(self.folder))
+        (self.folder / "features.npy").unlink()
+        with pytest.raises(data.DatasetNotFound, match=r"got no features\.npy; a folder of images is given as folder:"):
+            data.load(str(self.folder))
+
+
+class TestMat:
+    @pytest.fixture(autouse=True)
+    def _scipy(self):
+        self.savemat = pytest.importorskip("scipy.io").savemat
+
+    @pytest.mark.parametrize("compressed", [False, True])
+    def test_gist_of_cifar10(self, tmp_path, features, compressed):
+        path = tmp_path / "Gist512CIFAR10.mat"
+        self.savemat(
+            path, {"X": features.astype(float), "X_class": LABELS[None].astype(float)}, do_compression=compressed
+        )
+        dataset = data.load(str(path))
+        np.testing.assert_array_equal(dataset.features, features)
+        assert dataset.features.dtype == np.float32
+        assert (dataset.labels.tolist(), dataset.labels.dtype) == (LABELS.tolist(), np.int64)
+
+    def test_train_and_test(self, tmp_path, features):
+        path = tmp_path / "cifar10-gist.mat"
+        arrays = {"traindata": features[:4], "testdata": features[4:]}
+        self.savemat(path, {**arrays, "traingnd": LABELS[:4, None] + 1, "testgnd": LABELS[4:, None] + 1})
+        dataset = data.load(str(path))
+        np.testing.assert_array_equal(dataset.features, features)
+        np.testing.assert_array_equal(dataset.labels, LABELS + 1)
+        assert [part.tolist() for part in dataset.official_split] == [[0, 1, 2, 3], [4, 5]]
+
+    def test_several_labels(self, tmp_path, features):
+        several = (np.arange(24).reshape(6, 4) % 3 == 0).astype(float)
+        self.savemat(tmp_path / "mine.mat", {"features": features, "labels": several})
+        np.testing.assert_array_equal(data.load(str(tmp_path / "mine.mat")).labels, several == 1)
+
+    @pytest.mark.parametrize(
+        ("arrays", "message"),
+        [
+            ({"X": np.zeros((6, 3))}, "must hold labels under one of the names labels, label, y, X_class, got X"),
+            ({"X": np.zeros((6, 3)), "y": np.arange(5)}, r"one entry an item \(6\), got 5"),
+            ({"X": np.zeros((6, 3)), "y": np.arange(6) + 0.5}, "labels must be integers or names"),
+            ({"X": np.array(["text"]), "y": LABELS}, "array 'X' must be plain numbers"),
+            ({"traindata": np.zeros((6, 3))}, "got no traingnd, testdata, testgnd"),
+        ],
+    )
+    def test_wrong_contents(self, tmp_path, arrays, message):
+        self.savemat(tmp_path / "mine.mat", arrays)
+        with pytest.raises(ValueError, match=message):
+            data.load(str(tmp_path / "mine.mat"))
+
+    def test_hdf5(self, tmp_path):
+        header = b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(124) + b"\x00\x02IM"
+        (tmp_path / "mine.mat").write_bytes(header + bytes(384) + b"\x89HDF\r\n\x1a\n" + bytes(100))
+        with pytest.raises(ValueError, match=r"version before 7\.3, got one that is HDF5: save it .* '-v7'\)"):
+            data.load(str(tmp_path / "mine.mat"))
+
+    @pytest.mark.parametrize("length", [0, 3, 50, 200, -1])
+    def test_cut_short(self, tmp_path, features, length):
+        path = tmp_path / "mine.mat"
+        self.savemat(path, {"X": features, "y": LABELS})
+        path.write_bytes(path.read_bytes()[:length])
+        with pytest.raises(ValueError, match=r"mine\.mat must (be a whole \.mat file|hold)"):
+            data.load(str(path))
 
 
 class TestNpz:
@@ -206,10 +328,27 @@ class TestArrays:
         assert rows.dtype == np.uint8
         np.testing.assert_array_equal(rows, images.reshape(2, 12))
 
-    @pytest.mark.parametrize("dtype", [np.float16, np.float64, np.int32, np.bool_])
+    @pytest.mark.parametrize("dtype", [np.float64, np.int32, np.bool_])
     def test_other_numbers_become_float32(self, dtype):
         rows = as_features(np.ones((2, 3), dtype), "here")
         assert (rows.dtype, rows.shape) == (np.float32, (2, 3))
+
+    @pytest.mark.parametrize("dtype", [np.uint8, np.float16, np.float32])
+    def test_what_can_stay_is_not_copied(self, dtype):
+        values = np.ones((4, 3, 2), dtype)
+        rows = as_features(values, "here")
+        assert (rows.dtype, rows.shape) == (dtype, (4, 6))
+        assert np.shares_memory(rows, values)
+
+    @pytest.mark.parametrize("row", [0, 1, 2, 3, 6])
+    @pytest.mark.parametrize("block", [1, 3, 4, 100])
+    def test_not_finite_in_any_block(self, monkeypatch, row, block):
+        monkeypatch.setattr(checks, "BLOCK_VALUES", block)
+        rows = np.zeros((7, 2), np.float16)
+        as_features(rows, "here")
+        rows[row, 1] = np.nan
+        with pytest.raises(ValueError, match=f"got nan at row {row}, column 1"):
+            as_features(rows, "here")
 
     @pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
     def test_not_finite(self, value):

@@ -104,8 +104,8 @@ def test_more_bits_keep_the_first_planes(features: NDArray[np.float32]) -> None:
 def test_it_is_an_estimator(features: NDArray[np.float32]) -> None:
     hasher = fitted(features, n_bits=16, centre=False, random_state=7)
     copy = clone(hasher)
-    assert copy.get_params() == {"n_bits": 16, "centre": False, "random_state": 7}
-    assert repr(copy) == "RandomHyperplanes(n_bits=16, centre=False, random_state=7)"
+    assert copy.get_params() == {"n_bits": 16, "centre": False, "orthogonal": False, "random_state": 7}
+    assert repr(copy) == "RandomHyperplanes(n_bits=16, centre=False, orthogonal=False, random_state=7)"
     assert copy.fit(features).encode(features) == hasher.encode(features)
     # New arguments wait for the next fit.
     copy.set_params(n_bits=40)

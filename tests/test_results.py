@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from lshcore.data import Dataset, Source
+from lshcore.data import Dataset, Extraction, Source
 from lshcore.evaluation import results, tables
 from lshcore.evaluation.configurations import Configuration, preprocessing
 from lshcore.evaluation.protocols import draw
-from lshcore.evaluation.runner import STAGES, Result
+from lshcore.evaluation.runner import STAGES, Evaluation, Result
 
 PARAMETERS = (
     ("exhaustive", {"rank": "cosine"}),
     ("k-means", {"clusters": 1000, "probes": 1, "rank": "cosine"}),
-    ("random-hyperplanes", {"tables": 12, "key_bits": 16, "bits": 192, "rank": "cosine"}),
+    ("random-hyperplanes", {"tables": 12, "key_bits": 16, "keys": "blocks", "bits": 192, "rank": "cosine"}),
     ("random-hyperplanes", {"bits": 64, "rank": "hamming"}),
 )
 
@@ -47,6 +47,8 @@ def made_result(number, method, parameters, pca=None, sampled=False):
         batch_seconds=0.5,
         speed_up=1.0 if number == 0 else 3.0 - number,
         seconds={"preprocess": 0.1, "train": 0.2, "build": 0.3},
+        settings={"centre": True} if method == "random-hyperplanes" else {},
+        vectors="float32",
         nbytes={"codes": 0, "vectors": 960, "ids": 640, "tables": 0},
         n_items=80,
     )
@@ -56,20 +58,41 @@ def made_result(number, method, parameters, pca=None, sampled=False):
 def report():
     rows = [made_result(i, method, parameters) for i, (method, parameters) in enumerate(PARAMETERS)]
     made = made_dataset()
-    return results.report(made, draw(made), rows, k=(10, 50), n_jobs=2, notes=["one was left out"])
+    evaluation = Evaluation(made, draw(made), rows)
+    return results.report([evaluation], k=(10, 50), n_jobs=2, notes=["one was left out"])
+
+
+@pytest.fixture
+def two_kinds():
+    """The same images with given features, and with those of a network."""
+    extraction = Extraction("resnet18", "IMAGENET1K_V1", "c0ffee", "resize 256, crop 224", 12.5, skipped=3)
+    made = made_dataset()
+    others = Dataset(
+        "made",
+        "made up",
+        np.zeros((97, 7), np.float16),
+        made.labels[:97],
+        Source("there"),
+        extraction=extraction,
+        features_name="resnet18",
+    )
+    rows = [made_result(i, method, parameters) for i, (method, parameters) in enumerate(PARAMETERS[:2])]
+    return results.report([Evaluation(each, draw(each), rows) for each in (made, others)], k=(10,))
 
 
 class TestReport:
     def test_says_everything_that_a_result_file_must(self, report):
         assert report["schema"] == "lshcore.results"
-        assert report["schema_version"] == 1
+        assert report["schema_version"] == 2
         assert report["dataset"]["name"] == "made"
-        assert report["features"]["where"] == "here"
-        assert len(report["features"]["checksum"]) == 64
-        assert {"backbone", "weights", "transform"} <= set(report["features"])
-        assert report["protocol"]["split_hash"] == draw(made_dataset()).digest
+        (features,) = report["features"]
+        assert (features["name"], features["where"], features["items"]) == ("given", "here", 100)
+        assert len(features["checksum"]) == 64
+        assert {"backbone", "weights", "weights_checksum", "transform", "extract_ms"} <= set(features)
+        assert features["split_hash"] == draw(made_dataset()).digest
+        assert (features["queries"], features["gallery"]) == (20, 80)
         assert report["protocol"]["train_in_gallery"] is True
-        assert (report["protocol"]["queries"], report["protocol"]["gallery"]) == (20, 80)
+        assert report["environment"]["peak_memory_bytes"] > 1e6
         assert report["seed"] == 0
         assert report["environment"]["threads"] == 2
         assert {"lshcore", "python", "numpy", "scipy", "scikit-learn"} == set(report["environment"]["versions"])
@@ -77,6 +100,7 @@ class TestReport:
         assert report["environment"]["kernel_set"]
         row = report["results"][2]
         assert (row["method"], row["parameters"]["key_bits"]) == ("random-hyperplanes", 16)
+        assert (row["features"], row["vectors"]) == ("given", "float32")
         assert row["parameters"]["centre"] is True
         assert {"algorithm", "max_iter", "tol"} <= set(report["results"][1]["parameters"])
         assert row["times_ms"]["rerank"]["p95"] == 2.0
@@ -84,6 +108,28 @@ class TestReport:
         assert row["bytes_per_item"] == 20.0
         assert {"preprocess", "train", "build"} == set(row["seconds"])
         assert row["curves"]["pr_curve"]["rank"] == [1, 2, 3]
+
+    def test_several_kinds_of_features_stand_side_by_side(self, two_kinds):
+        given, extracted = two_kinds["features"]
+        assert (given["backbone"], given["extract_ms"], given["skipped"]) == (None, None, 0)
+        assert (extracted["backbone"], extracted["weights"], extracted["extract_ms"]) == (
+            "resnet18",
+            "IMAGENET1K_V1",
+            12.5,
+        )
+        assert [row["features"] for row in two_kinds["results"]] == ["given", "given", "resnet18", "resnet18"]
+        rows = list(csv.DictReader(io.StringIO(results.to_csv(two_kinds))))
+        assert [(row["features.name"], row["features.extract_ms"]) for row in rows[1:3]] == [
+            ("given", ""),
+            ("resnet18", "12.5"),
+        ]
+        lines = [line.split() for line in tables.plain(two_kinds).splitlines() if not line.startswith("#")]
+        features, milliseconds = lines[0].index("features"), lines[0].index("extract_ms")
+        assert [(line[features], line[milliseconds]) for line in lines[1:]] == [
+            *2 * [("given", "-")],
+            *2 * [("resnet18", "12.500")],
+        ]
+        assert any("3 broken images left out" in line for line in tables.heading(two_kinds))
 
     def test_is_plain_data(self, report):
         assert json.loads(results.to_json(report)) == report
@@ -111,13 +157,13 @@ class TestCsv:
         row = rows[2]
         assert (row["parameters.tables"], row["metrics.p@10"], row["times_ms.total.mean"]) == ("12", "0.125", "3.0")
         assert (row["dataset.name"], row["environment.versions.numpy"]) == ("made", np.__version__)
-        assert (row["protocol.split_hash"], row["seed"], row["k"]) == (draw(made_dataset()).digest, "0", "10 50")
+        assert (row["features.split_hash"], row["seed"], row["k"]) == (draw(made_dataset()).digest, "0", "10 50")
         assert rows[0]["parameters.tables"] == ""
         assert not any("curve" in name or None in row for row in rows for name in row)
 
     def test_columns_are_grouped(self, report):
         names = results.to_csv(report).splitlines()[0].split(",")
-        assert names[:2] == ["method", "label"]
+        assert names[:3] == ["features.name", "method", "label"]
         kinds = [name.split(".")[0] for name in names]
         for kind in ("parameters", "metrics", "times_ms", "environment"):
             places = [i for i, each in enumerate(kinds) if each == kind]
@@ -165,7 +211,7 @@ class TestTables:
         assert len(lines) == 1 + len(PARAMETERS)
         names = lines[0].split()
         rows = [dict(zip(names, line.split(), strict=True)) for line in lines[1:]]
-        assert rows[2]["parameters"] == "tables=12,key_bits=16,bits=192,rank=cosine,centre=True"
+        assert rows[2]["parameters"] == "tables=12,key_bits=16,keys=blocks,bits=192,rank=cosine,centre=True"
         assert (rows[2]["p@10"], rows[2]["map_retrieved"], rows[2]["total_ms"]) == ("0.1250", "0.7500", "3.0000")
         assert len({len(line) for line in lines}) == 1
 
@@ -191,7 +237,7 @@ class TestTables:
     def test_sampled_queries_are_said(self):
         made = made_dataset()
         rows = [made_result(0, *PARAMETERS[0], sampled=True)]
-        report = results.report(made, draw(made), rows, k=(10, 50))
+        report = results.report([Evaluation(made, draw(made), rows)], k=(10, 50))
         for text in (tables.plain(report), rendered(report, 200)):
             assert "* on 20 of the 20 queries, drawn by seed" in text
         assert "cosine *" in rendered(report, 200)
@@ -199,6 +245,6 @@ class TestTables:
     def test_pca_is_shown(self):
         made = made_dataset()
         rows = [made_result(0, *PARAMETERS[0], pca=pca) for pca in (None, 16)]
-        report = results.report(made, draw(made), rows, k=(10, 50))
+        report = results.report([Evaluation(made, draw(made), rows)], k=(10, 50))
         assert "exhaustive, PCA 16" in rendered(report, 200)
         assert "rank=cosine,pca=16" in tables.plain(report)

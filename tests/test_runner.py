@@ -11,7 +11,8 @@ from lshcore.evaluation.prepare import prepare
 from lshcore.evaluation.protocols import draw
 from lshcore.evaluation.runner import STAGES, run
 
-EVERYTHING = Options(tables=(3, 6), key_bits=(6, 9), clusters=(4, 16), probes=(1, 3, 6), bits=(32,))
+CLASSICAL = ("exhaustive", "k-means", "random-hyperplanes")
+EVERYTHING = Options(method=CLASSICAL, tables=(3, 6), key_bits=(6, 9), clusters=(4, 16), probes=(1, 3, 6), bits=(32,))
 
 
 def blobs(n=300, d=12, classes=4, seed=0):
@@ -54,7 +55,7 @@ class TestOptions:
             ({"probes": (1.5,)}, r"probes must be at least 1, got 1\.5"),
             ({"shortlist": (0,)}, "shortlist must be none or at least 1, got 0"),
             ({"k": (0,)}, "k must be at least 1, got 0"),
-            ({"rank": ("dot",)}, "rank must be one of cosine, l2, hamming, got dot"),
+            ({"rank": ("dot",)}, "rank must be one of cosine, l2, margin, hamming, got dot"),
             ({"pca": (0,)}, "pca must be none, a number of dimensions, or a share between 0 and 1, got 0"),
             ({"pca": (1.5,)}, r"got 1\.5"),
         ],
@@ -68,11 +69,11 @@ class TestGrid:
     def test_default_is_every_method_the_baseline_first(self):
         configurations, notes = configure(Options(), 60_000, 60_000)
         assert notes == []
-        assert [each.method for each in configurations] == ["exhaustive"] + ["k-means"] * 3 + [
-            "random-hyperplanes"
-        ] * 10
+        learned = [name for name in METHODS if name not in ("exhaustive", "k-means", "random-hyperplanes")]
+        expected = ["exhaustive"] + ["k-means"] * 3 + ["random-hyperplanes"] * 10 + learned
+        assert [each.method for each in configurations] == expected
         assert configurations[1].parameters == {"clusters": 10, "probes": 1, "rank": "cosine"}
-        pairs = [(row.parameters["tables"], row.parameters["key_bits"]) for row in configurations[4:-1]]
+        pairs = [(row.parameters["tables"], row.parameters["key_bits"]) for row in configurations[4:13]]
         assert pairs == [(tables, bits) for tables in (3, 6, 12) for bits in (8, 12, 16)]
         assert configurations[-1].parameters == {"bits": 64, "rank": "hamming"}
         assert all(each.preprocess == preprocessing(None) for each in configurations)
@@ -104,7 +105,7 @@ class TestGrid:
 
     def test_ranks_span_the_grid_too(self):
         options = Options(clusters=(10,), tables=(3,), key_bits=(8,), bits=(32, 64), rank=("l2", "hamming"))
-        rows = [each.parameters for each in configure(options, 1000, 1000)[0]]
+        rows = [each.parameters for each in configure(options, 1000, 1000)[0] if each.method in CLASSICAL]
         assert [(row.get("clusters"), row["rank"], row.get("bits")) for row in rows[1:]] == [
             (10, "l2", None),
             (10, "hamming", 32),
@@ -139,7 +140,7 @@ class TestGrid:
             clusters=(10,), tables=(3,), key_bits=(8,), bits=(32,), rank=("cosine", "hamming"), shortlist=(None, 50)
         )
         configurations, notes = configure(options, 1000, 1000)
-        rows = [each.parameters for each in configurations[1:]]
+        rows = [each.parameters for each in configurations[1:] if each.method in CLASSICAL]
         assert [(row.get("clusters"), row.get("tables"), row["rank"], row.get("shortlist")) for row in rows] == [
             (10, None, "cosine", None),
             (10, None, "cosine", 50),
@@ -151,10 +152,10 @@ class TestGrid:
             (None, None, "cosine", 50),
         ]
         assert rows[1]["bits"] == 32
-        assert notes == ["rank hamming with a shortlist of 50 is left out: that is for cosine and l2"]
+        assert notes == ["rank hamming with a shortlist of 50 is left out: that is for other ranks"]
 
     def test_unknown_method_lists_the_known(self):
-        with pytest.raises(ValueError, match="one of exhaustive, k-means, random-hyperplanes, got annoy"):
+        with pytest.raises(ValueError, match=r"one of all, exhaustive, k-means, random-hyperplanes, .*, got annoy"):
             configure(Options(method=("annoy",)), 100, 100)
 
     def test_labels_tell_configurations_apart(self):
@@ -242,7 +243,15 @@ class TestRun:
             assert [result.metrics for result in again] == [result.metrics for result in results]
 
     def test_a_shortlist_ranks_no_more_than_its_length(self, made, split):
-        options = Options(clusters=(8,), tables=(3,), key_bits=(4,), probes=(6,), bits=(24,), shortlist=(None, 7, 9999))
+        options = Options(
+            method=CLASSICAL,
+            clusters=(8,),
+            tables=(3,),
+            key_bits=(4,),
+            probes=(6,),
+            bits=(24,),
+            shortlist=(None, 7, 9999),
+        )
         results = evaluate(made, split, options)
         rows = {METHODS[r.configuration.method].label(r.configuration.parameters): r.metrics for r in results}
         for label in ("8 clusters, 6 probes", "3 x 4 bits, 6 probes", "24-bit codes"):
@@ -258,7 +267,9 @@ class TestRun:
         assert other[-1].metrics != results[-1].metrics
 
     def test_ranking_by_hamming_and_l2(self, made, split):
-        options = Options(clusters=(8,), tables=(3,), key_bits=(6,), bits=(24,), rank=("cosine", "l2", "hamming"))
+        options = Options(
+            method=CLASSICAL, clusters=(8,), tables=(3,), key_bits=(6,), bits=(24,), rank=("cosine", "l2", "hamming")
+        )
         results = evaluate(made, split, options)
         by_rank = {}
         for result in results[1:-1]:
@@ -268,6 +279,42 @@ class TestRun:
             assert l2["map"] == pytest.approx(cosine["map"], abs=1e-4)
             assert hamming["recall"] == cosine["recall"]
             assert "p@r<=2" in hamming
+
+    def test_every_hasher_runs_in_every_form(self, made, split):
+        learned = tuple(name for name in METHODS if name not in CLASSICAL)
+        options = Options(
+            method=learned, bits=(8,), tables=(2,), key_bits=(4,), keys=("sample",), radius=(0, 2), rank=("cosine",)
+        )
+        results = evaluate(made, split, options)
+        assert [result.configuration.method for result in results] == ["exhaustive"] + [
+            m for m in learned for _ in range(4)
+        ]
+        for name in learned:
+            tables, near, wider, whole = (r.metrics for r in results if r.configuration.method == name)
+            assert near["recall"] <= wider["recall"] <= whole["recall"] == 1
+            assert 0 < tables["recall"] <= 1
+            assert whole["map"] > 0.3  # of four classes
+
+    def test_labels_teach_supervised_hashers(self, made, split):
+        wrong = Dataset("blobs", "", made.features, np.roll(made.labels, 1) * 0 + np.arange(len(made)) % 3, made.source)
+        for name in ("itq-cca", "sdh", "grh"):
+            options = Options(method=(name,), bits=(8,))
+            (_, right), (_, other) = (evaluate(each, split, options) for each in (made, wrong))
+            assert right.metrics["map"] > other.metrics["map"] + 0.1
+
+    def test_what_cannot_be_fitted_is_left_out_and_said(self, made, split):
+        notes = []
+        configurations, _ = configure(
+            Options(method=("itq", "random-hyperplanes"), bits=(64,), tables=(2,), key_bits=(4,)), 240, 240
+        )
+        results = run(made, split, configurations, left_out=notes.append)
+        assert [result.configuration.method for result in results] == [
+            "exhaustive",
+            "random-hyperplanes",
+            "random-hyperplanes",
+        ]
+        (note,) = notes
+        assert note.startswith("itq 64-bit codes is left out: ITQ.fit: n_bits")
 
     def test_several_labels(self):
         random = np.random.RandomState(0)

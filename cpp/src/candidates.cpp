@@ -42,6 +42,8 @@ void CandidateUnion::add_disjoint(std::span<const Row> bucket, const bool* allow
 Prober::Prober(const Partitioner& partitioner, const Queries& queries, const ProbeOptions& options)
     : partitioner_(partitioner), queries_(queries), options_(options) {
     if (const auto* keys = std::get_if<BitKeys>(&partitioner)) sequence_.emplace_back(*keys);
+    if (const auto* cells = std::get_if<LatticeKeys>(&partitioner))
+        sequence_.emplace_back(cells->bits(), cells->lattice().hash_bits());
 }
 
 void Prober::prepare(std::int64_t first, std::int64_t n) {
@@ -53,12 +55,25 @@ void Prober::prepare(std::int64_t first, std::int64_t n) {
     }
 }
 
-void Prober::add_probes(const BitKeys& keys, const Segment& segment, std::int64_t q, const bool* allowed) {
-    if (probed_ != q) {  // the same for every segment
+void Prober::find(std::int64_t q) {
+    if (probed_ == q || sequence_.empty() || options_.radius >= 0) return;
+    probed_ = q;
+    if (const auto* cells = std::get_if<LatticeKeys>(&partitioner_)) {
+        const Lattice& lattice = cells->lattice();
+        const std::int64_t n =
+            std::clamp<std::int64_t>(options_.probes - cells->bits().n_tables(), 0, lattice.most_alternatives());
+        code_.resize(static_cast<std::size_t>(words_for(lattice.n_bits())));
+        alternatives_.resize(static_cast<std::size_t>(lattice.n_hashes() * n));
+        lattice.locate({queries_.vectors.row(q), 1, lattice.dim()}, code_.data(), n, alternatives_.data());
+        probes_ = &sequence_[0].find(code_.data(), alternatives_.data(), n, options_.probes);
+    } else {
         const float* margins = queries_.margins.data ? queries_.margins.row(q) : nullptr;
         probes_ = &sequence_[0].find(queries_.codes.row(q), margins, options_.probes);
-        probed_ = q;
     }
+}
+
+void Prober::add_probes(const BitKeys& keys, const Segment& segment, std::int64_t q, const bool* allowed) {
+    find(q);  // the same for every segment
     const auto& probes = *probes_;
     // Three passes, so that what one waits for in memory is on its way for all.
     if (!keys.wide())
@@ -89,7 +104,7 @@ void Prober::add_within_radius(const BitKeys& keys, const Segment& segment, std:
 
 std::span<const Row> Prober::candidates(const Segment& segment, std::int64_t q, const bool* allowed) {
     union_.begin(segment.size());
-    if (const auto* keys = std::get_if<BitKeys>(&partitioner_)) {
+    if (const auto* keys = bit_keys(partitioner_)) {
         if (options_.radius >= 0)
             add_within_radius(*keys, segment, q, allowed);
         else

@@ -26,10 +26,12 @@ Index::Index(Partitioner partitioner, int n_bits, std::int64_t dim, VectorType k
     require(keep == VectorType::none || dim > 0, "Index: storing vectors needs their dimension");
     require(n_bits > 0 || keep != VectorType::none,
             "Index: either codes or vectors must be stored, there is nothing to rank by");
-    if (const auto* bits = std::get_if<BitKeys>(&partitioner_))
+    if (const auto* bits = bit_keys(partitioner_))
         require(bits->n_bits() == n_bits, "Index: the keys are for codes of another width");
     if (const auto* clusters = std::get_if<ClusterKeys>(&partitioner_))
         require(clusters->dim() == dim, "Index: the centroids have another dimension");
+    if (const auto* cells = std::get_if<LatticeKeys>(&partitioner_))
+        require(dim == 0 || cells->lattice().dim() == dim, "Index: the lattice has another dimension");
 }
 
 std::shared_ptr<const Index::State> Index::state() const {
@@ -92,7 +94,7 @@ std::vector<std::int64_t> Index::bucket_sizes(int table) const {
     if (table < 0 || table >= n_tables(partitioner_))
         throw std::invalid_argument("Index.bucket_sizes: expected a table from 0 to " +
                                     text(n_tables(partitioner_) - 1) + ", got " + text(table));
-    const auto* keys = std::get_if<BitKeys>(&partitioner_);
+    const auto* keys = bit_keys(partitioner_);
     std::map<Key, std::int64_t> sizes;  // one bucket may be spread over several segments
     for (const auto& segment : state()->segments)
         segment->tables[static_cast<std::size_t>(table)].for_each_bucket([&](Word name, std::span<const Row> rows) {

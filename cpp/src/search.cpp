@@ -94,7 +94,8 @@ std::vector<CodeBatch> code_batches(const std::vector<std::shared_ptr<const Segm
 }  // namespace
 
 void Index::check_queries(const Queries& queries, const SearchOptions& options, bool scored) const {
-    const auto* keys = std::get_if<BitKeys>(&partitioner_);
+    const auto* keys = bit_keys(partitioner_);
+    const auto* cells = std::get_if<LatticeKeys>(&partitioner_);
     const auto* clusters = std::get_if<ClusterKeys>(&partitioner_);
     const bool ranks_vectors = scored && reads_vectors(options.rank);
     const bool ranks_codes = scored && (reads_codes(options.rank) || options.shortlist > 0);
@@ -107,17 +108,18 @@ void Index::check_queries(const Queries& queries, const SearchOptions& options, 
     require(options.shortlist >= 0, "Index.search: shortlist must not be negative");
     require(options.shortlist == 0 || options.rank != Rank::hamming || !scored,
             "Index.search: a shortlist by Hamming distance is for another ranking");
-    if (keys != nullptr || ranks_codes) {
+    if ((keys != nullptr && cells == nullptr) || ranks_codes) {
         require(queries.codes.cols > 0, "Index.search: query codes are needed");
         check_padding(queries.codes, n_bits_);
     }
     if (queries.margins.data != nullptr)
         require(queries.margins.cols == n_bits_ && queries.margins.rows == queries.size(),
                 "Index.search: margins must be (queries, n_bits)");
-    if (clusters != nullptr || ranks_vectors) {
+    if (clusters != nullptr || cells != nullptr || ranks_vectors) {
+        const std::int64_t dim = cells != nullptr ? cells->lattice().dim() : dim_;
         require(queries.vectors.cols > 0, "Index.search: query vectors are needed");
-        if (queries.vectors.cols != dim_)
-            throw std::invalid_argument("Index.search: expected vectors of " + text(dim_) + " columns, got " +
+        if (queries.vectors.cols != dim)
+            throw std::invalid_argument("Index.search: expected vectors of " + text(dim) + " columns, got " +
                                         text(queries.vectors.cols));
     }
     require(queries.codes.cols == 0 || queries.vectors.cols == 0 || queries.codes.rows == queries.vectors.rows,
@@ -127,7 +129,8 @@ void Index::check_queries(const Queries& queries, const SearchOptions& options, 
     const std::int64_t most = keys != nullptr       ? std::numeric_limits<std::int64_t>::max()
                               : clusters != nullptr ? clusters->n_clusters()
                                                     : 1;
-    require(options.radius < 0 || keys != nullptr, "Index.search: only keys made of bits have a radius");
+    require(options.radius < 0 || (keys != nullptr && cells == nullptr),
+            "Index.search: only keys made of signs have a radius");
     if (options.radius < 0 && (options.probes < least || options.probes > most))
         throw std::invalid_argument("Index.search: expected probes from " + text(least) +
                                     (keys != nullptr ? "" : " to " + text(most)) + ", got " + text(options.probes));
@@ -230,6 +233,10 @@ void Index::scan(const State& state, const Queries& given, const SearchOptions& 
                 continue;
             }
             mine->shortlist.begin();
+            mine->prober.find(q);
+            const auto known = Clock::now();
+            times.probe += seconds(then, known);
+            then = known;
             std::int64_t n_found = 0;
             for (std::size_t s = 0; s < state.segments.size(); ++s) {
                 const Segment& segment = *state.segments[s];

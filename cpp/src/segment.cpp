@@ -63,7 +63,7 @@ std::shared_ptr<const Segment> build_segment(const Partitioner& partitioner, Vie
         to_half(vectors, segment->halves.data(), segment->inverse_norms.data(), n_jobs);
     }
 
-    if (const auto* bits = std::get_if<BitKeys>(&partitioner)) {
+    if (const auto* bits = bit_keys(partitioner)) {
         const Word universe = bits->key_bits() < 40 ? Word{1} << bits->key_bits() : 0;
         std::vector<std::unique_ptr<Table>> built(static_cast<std::size_t>(bits->n_tables()));
         parallel_for(bits->n_tables(), n_jobs, [&](std::int64_t t, int) {

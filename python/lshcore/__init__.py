@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .index import KMeansIndex as KMeansIndex
     from .index import LSHIndex as LSHIndex
     from .index import SearchResult as SearchResult
+    from .neighbors import LSHNeighborsTransformer as LSHNeighborsTransformer
     from .planning import Plan as Plan
     from .planning import plan as plan
     from .preprocess import Preprocess as Preprocess
@@ -39,6 +40,7 @@ _CLASSES = {
     "FlatIndex": "index",
     "KMeansIndex": "index",
     "LSHIndex": "index",
+    "LSHNeighborsTransformer": "neighbors",
     "Plan": "planning",
     "Preprocess": "preprocess",
     "SearchResult": "index",
@@ -50,6 +52,7 @@ __all__ = [
     "FlatIndex",
     "KMeansIndex",
     "LSHIndex",
+    "LSHNeighborsTransformer",
     "Plan",
     "Preprocess",
     "SearchResult",

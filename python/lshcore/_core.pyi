@@ -11,6 +11,7 @@ _F32: TypeAlias = NDArray[np.float32]
 _F64: TypeAlias = NDArray[np.float64]
 _I64: TypeAlias = NDArray[np.int64]
 _I32: TypeAlias = NDArray[np.int32]
+_I8: TypeAlias = NDArray[np.int8]
 _U16: TypeAlias = NDArray[np.uint16]
 _Bools: TypeAlias = NDArray[np.bool_]
 
@@ -54,6 +55,20 @@ class BitKeys:
     @property
     def positions(self) -> _I32: ...
 
+class Lattice:
+    @property
+    def hash_bits(self) -> int: ...
+    def encode(self, x: _F32, n_jobs: int = 1) -> _U64: ...
+
+class CrossPolytope(Lattice):
+    def __init__(self, signs: _I8, rotations: int, vertices: int, shift: _F32) -> None: ...
+
+class PStable(Lattice):
+    def __init__(self, weights: _F32, bias: _F32, hash_bits: int) -> None: ...
+
+class LatticeKeys:
+    def __init__(self, positions: _I32, lattice: Lattice) -> None: ...
+
 class ClusterKeys:
     def __init__(self, centroids: _F32) -> None: ...
     @property
@@ -86,7 +101,7 @@ def rank_hamming(
 class Index:
     def __init__(
         self,
-        partitioner: OneBucket | BitKeys | ClusterKeys,
+        partitioner: OneBucket | BitKeys | ClusterKeys | LatticeKeys,
         n_bits: int = 0,
         dim: int = 0,
         vectors: str | None = None,

@@ -4,7 +4,6 @@ import heapq
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import gammaln, ndtr
 
 Floats = NDArray[np.float64]
 
@@ -22,6 +21,8 @@ def same_sampled_key(distances: ArrayLike, n_bits: int, key_bits: int) -> Floats
 
     ``C(H - h, J) / C(H, J)``: no bit that differs may be drawn.
     """
+    from scipy.special import gammaln
+
     h = np.asarray(distances, np.float64)
     left = n_bits - h
     inside = left >= key_bits
@@ -48,6 +49,8 @@ def probed_keys(angles: ArrayLike, n_tables: int, key_bits: int, probes: int, se
     ndarray of float64, (probes, len(angles))
         Row p is for p + 1 probes.
     """
+    from scipy.special import ndtr
+
     t = np.clip(np.atleast_1d(np.asarray(angles, np.float64)), 1e-9, np.pi)
     random = np.random.default_rng(seed)
     draws = max(16, _DRAWS // n_tables)
@@ -85,7 +88,7 @@ def cheapest_sets(costs: NDArray[np.float64], n: int) -> list[tuple[int, tuple[i
     """
     n_tables, n_items = costs.shape
     sets: list[tuple[int, tuple[int, ...]]] = [(table, ()) for table in range(n_tables)]
-    heap = [(float(costs[table, 0]), table, (0,)) for table in range(n_tables)]
+    heap: list[tuple[float, int, tuple[int, ...]]] = [(float(costs[t, 0]), t, (0,)) for t in range(n_tables)]
     heapq.heapify(heap)
     while heap and len(sets) < n:
         cost, table, items = heapq.heappop(heap)

@@ -10,6 +10,15 @@ from typing import Any
 
 HASHERS: dict[str, str] = {
     "random-hyperplanes": "lshcore.hashers.hyperplanes:RandomHyperplanes",
+    "pca-hashing": "lshcore.hashers.pca:PCAHashing",
+    "pca-random-rotation": "lshcore.hashers.pca:PCARandomRotation",
+    "itq": "lshcore.hashers.itq:ITQ",
+    "itq-cca": "lshcore.hashers.itq:ITQCCA",
+    "spectral-hashing": "lshcore.hashers.spectral:SpectralHashing",
+    "sdh": "lshcore.hashers.sdh:SDH",
+    "grh": "lshcore.hashers.grh:GRH",
+    "cross-polytope": "lshcore.hashers.lattice:CrossPolytope",
+    "p-stable": "lshcore.hashers.lattice:PStable",
 }
 
 INDEXES: dict[str, str] = {

@@ -66,6 +66,11 @@ struct Draw {
         }
         return values;
     }
+    std::vector<std::int8_t> signs(std::int64_t n) {
+        std::vector<std::int8_t> values(static_cast<std::size_t>(n));
+        for (auto& value : values) value = below(2) == 0 ? std::int8_t{-1} : std::int8_t{1};
+        return values;
+    }
     /// Different ones, in no order.
     std::vector<std::int32_t> positions(int n, int n_bits) {
         std::vector<std::int32_t> all(static_cast<std::size_t>(n_bits));
@@ -181,6 +186,61 @@ inline std::vector<std::int32_t> nearest_clusters(const float* x, View<const flo
 
 // -- codes and rankings
 // ------------------------------------------------------------------------------------------------
+
+/// The bits of a hash, of so many each, in a code.
+inline Word hash_value(const Word* code, std::int64_t hash, int hash_bits) {
+    Word value = 0;
+    for (int j = 0; j < hash_bits; ++j)
+        value |= Word{(code[(hash * hash_bits + j) / 64] >> ((hash * hash_bits + j) % 64)) & 1} << j;
+    return value;
+}
+
+/// The value of a hash, and what every value costs.
+struct Cells {
+    Word own = 0;
+    std::vector<double> costs;
+};
+
+/// Of a cross-polytope, by multiplying with the whole matrix; exact for small whole numbers.
+inline Cells vertex_cells(const std::int8_t* signs, int rotations, int width, int vertices,
+                          const std::vector<float>& x) {
+    std::vector<double> turned(x.begin(), x.end());
+    turned.resize(static_cast<std::size_t>(width));
+    double scale = 1;
+    for (int w = width; w >= 4; w /= 4) scale /= 2;
+    for (int round = 0; round < rotations; ++round) {
+        std::vector<double> next(turned.size());
+        for (unsigned i = 0; i < next.size(); ++i)
+            for (unsigned j = 0; j < next.size(); ++j)
+                next[i] += scale * turned[j] * signs[round * width + static_cast<int>(j)] *
+                           (std::popcount(i & j) % 2 == 0 ? 1 : -1);
+        turned = next;
+    }
+    const auto n = static_cast<std::size_t>(vertices);
+    std::size_t largest = 0;
+    for (std::size_t i = 1; i < n; ++i)
+        if (std::abs(turned[i]) > std::abs(turned[largest])) largest = i;
+    Cells cells{largest + (turned[largest] >= 0 ? n : 0), std::vector<double>(2 * n)};
+    for (std::size_t value = 0; value < 2 * n; ++value) {
+        const double lacks = std::abs(turned[largest]) - (value >= n ? turned[value - n] : -turned[value]);
+        cells.costs[value] = lacks * lacks;
+    }
+    return cells;
+}
+
+/// Of a p-stable hash, from where the vector lies along its direction.
+inline Cells interval_cells(double place, int hash_bits) {
+    const int n = 1 << hash_bits;
+    Cells cells;
+    for (int cell = 0; cell < n; ++cell) {  // from begin to begin + 1, and the outermost without end
+        const double begin = cell - n / 2;
+        const bool above = place >= begin + 1 && cell < n - 1, below = place < begin && cell > 0;
+        const double distance = above ? place - (begin + 1) : below ? begin - place : 0;
+        cells.costs.push_back(distance * distance);
+        if (!above && !below) cells.own = static_cast<Word>(cell);
+    }
+    return cells;
+}
 
 inline bool bit(const Word* code, std::int64_t j) { return (code[j / 64] >> (j % 64)) & 1; }
 

@@ -12,9 +12,12 @@ namespace naive {
 
 using lshcore::BitKeys;
 using lshcore::ClusterKeys;
+using lshcore::CrossPolytope;
 using lshcore::Index;
+using lshcore::LatticeKeys;
 using lshcore::OneBucket;
 using lshcore::Partitioner;
+using lshcore::PStable;
 using lshcore::Rank;
 using lshcore::SearchOptions;
 
@@ -71,6 +74,32 @@ struct World {
         return BitKeys(positions, n_tables, key_bits, kBits);
     }
 
+    // Lattices whose codes are as wide as the rows' codes, which are any codes: what is filed where is not theirs to say.
+    static constexpr int kCells = 14, kCellBits = 5, kPolytopes = 10, kVertices = 64;
+    std::vector<float> directions = Draw(5).steps(kCells * kDim, 3), places = Draw(6).steps(kCells, 3);
+    std::vector<std::int8_t> signs = Draw(7).signs(kPolytopes * 2 * kVertices);
+
+    /// Keys of whole hashes, in no order.
+    template <class L>
+    LatticeKeys lattice_keys(int n_tables, int hashes, std::shared_ptr<const L> lattice) const {
+        Draw own(78);
+        const int unit = lattice->hash_bits();
+        std::vector<std::int32_t> positions;
+        for (int t = 0; t < n_tables; ++t)
+            for (const auto h : own.positions(hashes, lattice->n_hashes()))
+                for (int j = 0; j < unit; ++j) positions.push_back(h * unit + j);
+        return {BitKeys(positions, n_tables, hashes * unit, kBits), lattice};
+    }
+    LatticeKeys interval_keys(int n_tables, int hashes) const {
+        return lattice_keys(n_tables, hashes,
+                            std::make_shared<const PStable>(view(directions, kCells), places, kCellBits));
+    }
+    LatticeKeys vertex_keys(int n_tables, int hashes) const {
+        return lattice_keys(n_tables, hashes,
+                            std::make_shared<const CrossPolytope>(view(signs, kPolytopes), 2, kVertices,
+                                                                  std::vector<float>(kDim, 1.0f)));
+    }
+
     /// Every kind of partitioner and of table, with the numbers of probes to try.
     std::vector<Case> cases() const {
         return {{"one bucket", OneBucket{}, {1}},
@@ -78,6 +107,8 @@ struct World {
                 {"one table", bit_keys(1, 12), {1}},
                 {"without a universe", bit_keys(4, 45), {4}},
                 {"wide", bit_keys(2, 66), {2}},
+                {"intervals", interval_keys(3, 1), {3, 3 << kCellBits}},
+                {"vertices", vertex_keys(1, 1), {1, 2 * kVertices}},
                 {"clusters", ClusterKeys(centroids, kClusters, kDim), {1, 3, kClusters}}};
     }
 
@@ -104,7 +135,37 @@ struct World {
 
     // -- oracles ---------------------------------------------------------------------------------------------------
 
+    /// The value of a hash for a query.
+    Word query_hash(const lshcore::Lattice& lattice, std::int64_t hash, std::int64_t q) const {
+        std::vector<float> x(query_vectors.begin() + q * kDim, query_vectors.begin() + (q + 1) * kDim);
+        if (lattice.hash_bits() == kCellBits)
+            return interval_cells(
+                       dot(x.data(), directions.data() + hash * kDim, kDim) + places[static_cast<std::size_t>(hash)],
+                       kCellBits)
+                .own;
+        for (float& value : x) value -= 1;
+        return vertex_cells(signs.data() + hash * 2 * kVertices, 2, kVertices, kVertices, x).own;
+    }
+
+    /// With the plain keys, or with all there are.
+    bool is_candidate(const LatticeKeys& keys, std::int64_t probes, std::int64_t q, std::int64_t row) const {
+        if (probes == std::int64_t{keys.bits().n_tables()} << keys.bits().key_bits()) return true;
+        const int unit = keys.lattice().hash_bits();
+        const auto same = [&](std::int32_t first) {
+            return hash_value(codes.data() + row * 2, first / unit, unit) ==
+                   query_hash(keys.lattice(), first / unit, q);
+        };
+        const auto& positions = keys.bits().positions();
+        for (auto at = positions.begin(); at != positions.end(); at += keys.bits().key_bits()) {
+            bool all = true;
+            for (int j = 0; j < keys.bits().key_bits(); j += unit) all &= same(at[j]);
+            if (all) return true;
+        }
+        return false;
+    }
+
     bool is_candidate(const Partitioner& partitioner, std::int64_t probes, std::int64_t q, std::int64_t row) const {
+        if (const auto* keys = std::get_if<LatticeKeys>(&partitioner)) return is_candidate(*keys, probes, q, row);
         if (const auto* keys = std::get_if<BitKeys>(&partitioner)) {
             const auto differ = [&](std::int32_t p) {
                 return bit(query_codes.data() + q * 2, p) != bit(codes.data() + row * 2, p);

@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include <array>
 #include <set>
 #include <tuple>
 
@@ -292,5 +293,149 @@ TEST_CASE("probe: keys under one fingerprint are still told apart by their dista
                 CHECK(found == expected);
             }
         }
+    }
+}
+
+namespace {
+
+/// Keys of whole hashes in no order, and for every hash all its other values, the costs rising.
+struct HashTables {
+    int hash_bits, n_hashes, n_tables, hashes;
+    std::int64_t most;
+    std::vector<Alternative> alternatives;  // (n_hashes, most)
+    BitKeys keys;
+
+    HashTables(naive::Draw& draw, int tables, int per_table, int bits, std::uint64_t most_cost)
+        : hash_bits(bits),
+          n_hashes(tables * per_table + 2),
+          n_tables(tables),
+          hashes(per_table),
+          most((1 << bits) - 1),
+          alternatives(draw_alternatives(draw, most_cost)),
+          keys(draw_positions(draw), tables, per_table * bits, n_hashes * bits) {}
+
+    std::vector<Alternative> draw_alternatives(naive::Draw& draw, std::uint64_t most_cost) const {
+        std::vector<Alternative> all;
+        for (int h = 0; h < n_hashes; ++h) {
+            std::vector<double> costs;
+            for (const auto pattern : draw.positions(static_cast<int>(most), static_cast<int>(most))) {
+                all.push_back({0, static_cast<std::uint16_t>(pattern + 1)});
+                costs.push_back(static_cast<double>(draw.below(most_cost)));
+            }
+            std::sort(costs.begin(), costs.end());
+            for (std::size_t a = 0; a < costs.size(); ++a) all[all.size() - costs.size() + a].cost = costs[a];
+        }
+        return all;
+    }
+    std::vector<std::int32_t> draw_positions(naive::Draw& draw) const {
+        std::vector<std::int32_t> positions;
+        for (const auto h : draw.positions(n_tables * hashes, n_hashes))
+            for (int j = 0; j < hash_bits; ++j) positions.push_back(h * hash_bits + j);
+        return positions;
+    }
+    int hash(int t, int j) const {
+        return keys.positions()[static_cast<std::size_t>((t * hashes + j) * hash_bits)] / hash_bits;
+    }
+    /// What it costs that a hash has a value with this pattern.
+    double cost(int h, Word pattern) const {
+        for (std::int64_t a = 0; a < most; ++a)
+            if (alternatives[static_cast<std::size_t>(h * most + a)].pattern == pattern)
+                return alternatives[static_cast<std::size_t>(h * most + a)].cost;
+        return 0;
+    }
+    double cost(int t, const Key& key, const Key& own) const {
+        double sum = 0;
+        for (int j = 0; j < hashes; ++j)
+            sum += cost(hash(t, j),
+                        naive::hash_value(key.words, j, hash_bits) ^ naive::hash_value(own.words, j, hash_bits));
+        return sum;
+    }
+    /// Every key of every table, the cheapest first, after the plain ones.
+    std::vector<Entry> brute(const Word* code) const {
+        std::vector<Entry> plain, all;
+        for (int t = 0; t < n_tables; ++t)
+            for (Word flips = 0; flips < Word{1} << (hashes * hash_bits); ++flips) {
+                const Key own = keys.key(t, code);
+                Key key = own;
+                key.words[0] ^= flips;
+                (flips == 0 ? plain : all).push_back({cost(t, key, own), t, key});
+            }
+        std::sort(all.begin(), all.end());
+        plain.insert(plain.end(), all.begin(), all.end());
+        return plain;
+    }
+    /// As a prober calls it: with no more alternatives than can be needed.
+    std::vector<Entry> find(ProbeSequence& sequence, const Word* code, std::int64_t n_probes) const {
+        const std::int64_t n = std::clamp<std::int64_t>(n_probes - n_tables, 0, most);
+        std::vector<Alternative> cut;
+        for (int h = 0; h < n_hashes; ++h)
+            cut.insert(cut.end(), alternatives.begin() + h * most, alternatives.begin() + h * most + n);
+        return entries(sequence.find(code, cut.data(), n, n_probes));
+    }
+};
+
+}  // namespace
+
+TEST_CASE("probe: hashes of several bits: all keys once, cheapest first, as brute force orders them") {
+    naive::Draw draw(21);
+    for (const auto& [n_tables, hashes, hash_bits] :
+         {std::array{1, 1, 1}, {1, 1, 5}, {3, 1, 3}, {1, 4, 2}, {2, 3, 3}, {4, 2, 4}, {2, 9, 1}}) {
+        CAPTURE(n_tables);
+        CAPTURE(hashes);
+        CAPTURE(hash_bits);
+        for (int round = 0; round < 4; ++round) {
+            const HashTables tables(draw, n_tables, hashes, hash_bits, std::uint64_t{1} << 40);
+            ProbeSequence sequence(tables.keys, hash_bits);
+            const auto code = draw.codes(1, tables.n_hashes * hash_bits);
+            const auto expected = tables.brute(code.data());
+            const auto n_keys = static_cast<std::int64_t>(expected.size());
+            for (const std::int64_t n : {std::int64_t{1}, std::int64_t{n_tables}, std::int64_t{n_tables + 1},
+                                         std::int64_t{n_tables + 3}, n_keys / 2, n_keys - 1, n_keys, n_keys + 100}) {
+                CAPTURE(n);
+                const auto found = tables.find(sequence, code.data(), n);
+                REQUIRE(static_cast<std::int64_t>(found.size()) == std::min(n, n_keys));
+                CHECK(std::equal(found.begin(), found.end(), expected.begin()));
+            }
+        }
+    }
+}
+
+TEST_CASE("probe: hashes of several bits whose values cost the same, or nothing, lose and repeat no key") {
+    naive::Draw draw(22);
+    for (const auto& [n_tables, hashes, hash_bits] : {std::array{1, 5, 2}, {3, 2, 3}, {2, 1, 6}})
+        for (const std::uint64_t most_cost : {1u, 2u, 4u}) {
+            CAPTURE(n_tables);
+            CAPTURE(hash_bits);
+            CAPTURE(most_cost);
+            const HashTables tables(draw, n_tables, hashes, hash_bits, most_cost);
+            ProbeSequence sequence(tables.keys, hash_bits);
+            const auto code = draw.codes(1, tables.n_hashes * hash_bits);
+            auto found = tables.find(sequence, code.data(), 1 << 20), expected = tables.brute(code.data());
+            for (std::size_t i = 1; i < found.size(); ++i) REQUIRE(std::get<0>(found[i - 1]) <= std::get<0>(found[i]));
+            std::sort(found.begin(), found.end());
+            std::sort(expected.begin(), expected.end());
+            CHECK(found == expected);
+        }
+}
+
+TEST_CASE("probe: wide keys whose hashes lie across words") {
+    naive::Draw draw(23);
+    for (const auto& [hashes, hash_bits] : {std::array{20, 7}, {16, 16}, {10, 13}, {85, 3}}) {
+        CAPTURE(hash_bits);
+        const HashTables tables(draw, 2, hashes, hash_bits, 1000);
+        ProbeSequence sequence(tables.keys, hash_bits);
+        const auto code = draw.codes(1, tables.n_hashes * hash_bits);
+        const auto found = tables.find(sequence, code.data(), 3000);
+        REQUIRE(found.size() == 3000);
+        double last = 0;
+        std::set<std::pair<int, Key>> seen;
+        bool good = true;
+        for (const auto& [cost, t, key] : found) {
+            good &= cost >= last && cost == tables.cost(t, key, tables.keys.key(t, code.data()));
+            last = cost;
+            seen.insert({t, key});
+        }
+        CHECK(good);
+        CHECK(seen.size() == 3000);
     }
 }

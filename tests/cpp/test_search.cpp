@@ -261,6 +261,7 @@ TEST_CASE("search: what an index cannot answer is refused, and an empty one answ
     const Index flat(OneBucket{}, World::kBits, kDim, VectorType::float32),
         bits(cases[1].partitioner, World::kBits, kDim, VectorType::float32),
         clusters(cases.back().partitioner, World::kBits, kDim, VectorType::float32),
+        cells(world.interval_keys(3, 1), World::kBits, kDim, VectorType::float32),
         only_codes(OneBucket{}, World::kBits, 0, VectorType::none),
         only_vectors(OneBucket{}, 0, kDim, VectorType::float32);
     const auto refused = [&](const Index& index, View<const Word> c, View<const float> v, std::int64_t k,
@@ -277,6 +278,10 @@ TEST_CASE("search: what an index cannot answer is refused, and an empty one answ
     refused(bits, codes, vectors, 1, {Rank::l2, 2, 1}, "probes from 3, got 2");
     refused(bits, {}, vectors, 1, {Rank::l2, 3, 1}, "query codes are needed");
     refused(bits, {codes.data, kQueries, 1}, vectors, 1, {Rank::l2, 3, 1}, "2 words");
+    refused(cells, codes, {}, 1, {Rank::hamming, 3, 1}, "query vectors are needed");
+    refused(cells, codes, {vectors.data, kQueries, kDim - 1}, 1, {Rank::l2, 3, 1}, "5 columns, got 4");
+    refused(cells, codes, vectors, 1, {Rank::l2, 2, 1}, "probes from 3, got 2");
+    refused(cells, codes, vectors, 1, {Rank::l2, 3, 1, 0}, "only keys made of signs have a radius");
     refused(clusters, codes, {}, 1, {Rank::hamming, 1, 1}, "query vectors are needed");
     refused(clusters, codes, vectors, 1, {Rank::l2, 0, 1}, "probes from 1 to 7, got 0");
     refused(clusters, codes, vectors, 1, {Rank::l2, World::kClusters + 1, 1}, "got 8");
@@ -286,7 +291,7 @@ TEST_CASE("search: what an index cannot answer is refused, and an empty one answ
     refused(only_vectors, codes, vectors, 1, {Rank::hamming, 1, 1}, "with codes");
     refused(flat, codes, vectors, 1, {Rank::hamming, 1, 1}, "Hamming distances are uint16");
     refused(flat, codes, vectors, 1, {Rank::margin, 1, 1}, "needs the margins of the queries");
-    refused(flat, codes, vectors, 1, {Rank::l2, 1, 1, 2}, "only keys made of bits have a radius");
+    refused(flat, codes, vectors, 1, {Rank::l2, 1, 1, 2}, "only keys made of signs have a radius");
     refused(flat, codes, vectors, 1, {Rank::l2, 1, 1, -1, -1}, "shortlist must not be negative");
     refused(only_vectors, codes, vectors, 1, {Rank::l2, 1, 1, -1, 5}, "with codes");
     for (const Index* index : {&flat, &bits, &clusters}) {

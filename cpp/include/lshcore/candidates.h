@@ -48,6 +48,9 @@ class Prober {
     /// Finds the keys of queries [first, first + n) as far as that is done for several at once.
     void prepare(std::int64_t first, std::int64_t n);
 
+    /// Finds the keys of one of them, if `candidates` has not yet.
+    void find(std::int64_t q);
+
     /// The candidates of one of them in a segment; valid until the next call. allowed (segment rows) may be null.
     std::span<const Row> candidates(const Segment& segment, std::int64_t q, const bool* allowed = nullptr);
 
@@ -61,8 +64,10 @@ class Prober {
     std::int64_t first_ = 0;
     std::int64_t probed_ = -1;  // the query that probes_ are for
     const std::vector<Probe>* probes_ = nullptr;
-    std::vector<std::int32_t> clusters_;   // (n, probes)
-    std::vector<ProbeSequence> sequence_;  // one with BitKeys, else none
+    std::vector<std::int32_t> clusters_;     // (n, probes)
+    std::vector<ProbeSequence> sequence_;    // one with keys made of bits, else none
+    std::vector<Word> code_;                 // with LatticeKeys: of the query that probes_ are for
+    std::vector<Alternative> alternatives_;  // and of its hashes
     std::vector<std::span<const Row>> buckets_;
     CandidateUnion union_;
 };

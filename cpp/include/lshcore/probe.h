@@ -12,41 +12,67 @@ namespace lshcore {
 struct Probe {
     int table;
     Key key;
-    double cost;  // sum of the squared margins of the flipped bits
+    double cost;  // sum over the hashes that it changes; a flipped sign costs its squared margin
 };
 
-/// Query-directed multi-probe (Lv et al., 2007; sign bits as in FALCONN, 2015): first the query's own key of every table,
-/// then over all tables together the sets of flipped bits with the least sum of squared margins. Each key comes once and
-/// costs never fall. Without margins every bit costs 1. Gives fewer than n_probes where there are fewer keys. Scratch of
-/// one thread.
+/// Query-directed multi-probe (Lv et al., 2007; signs and cross-polytopes as in FALCONN, 2015): first the query's own key
+/// of every table, then over all tables together the keys that change the hashes of one at the least sum of costs. Each
+/// key comes once and costs never fall. Gives fewer than n_probes where there are fewer keys. Scratch of one thread.
 class ProbeSequence {
    public:
-    explicit ProbeSequence(const BitKeys& keys) : keys_(keys) {}
+    /// Keys of hashes of so many bits each: 1 for signs.
+    explicit ProbeSequence(const BitKeys& keys, int hash_bits = 1)
+        : keys_(keys), hash_bits_(hash_bits), n_changes_(keys.key_bits() / hash_bits) {}
 
-    /// margins (n_bits) or null. The result is valid until the next call.
+    /// Signs: margins (n_bits), or null for 1 a bit. The result is valid until the next call.
     const std::vector<Probe>& find(const Word* code, const float* margins, std::int64_t n_probes);
 
+    /// Other hashes: alternatives (hashes of the code, n_alternatives), the costs of each rising. None can be needed
+    /// beyond the first n_probes less the number of tables.
+    const std::vector<Probe>& find(const Word* code, const Alternative* alternatives, std::int64_t n_alternatives,
+                                   std::int64_t n_probes);
+
    private:
-    struct Bit {
+    /// A hash of a key, and the first alternative to it.
+    struct Change {
         double cost;
-        int position;  // in the key
+        int position;  // of its first bit in the key
+        std::uint16_t pattern;
     };
-    /// Bits are taken in the order of their cost; `last` is the latest of the set, `before` the cost of the others.
+    /// A set of changed hashes. They are taken in the order of what their first alternative costs; `last` is the latest of
+    /// the set, at this alternative, and `before` the cost of the others.
     struct Node {
         double cost, before;
         std::uint64_t number;  // when it was made: equal costs come in this order
-        int table, last;
+        int table;
+        std::uint16_t last, alternative;
         Key key;
         bool operator<(const Node& o) const {  // the heap's top is the least
             return cost > o.cost || (cost == o.cost && number > o.number);
         }
     };
 
-    void push(int table, int last, double before, Key key);
+    std::int32_t code_position(int table, int position) const {
+        return keys_.positions()[static_cast<std::size_t>(table * keys_.key_bits() + position)];
+    }
+    const Change& change(int table, int number) const {
+        return changes_[static_cast<std::size_t>(table * n_changes_ + number)];
+    }
+    Alternative at(int table, int number, int alternative) const {
+        const Change& mine = change(table, number);
+        if (alternative == 0) return {mine.cost, mine.pattern};
+        return alternatives_[code_position(table, mine.position) / hash_bits_ * n_alternatives_ + alternative];
+    }
+    void push(int table, int last, int alternative, double before, Key key);
+    template <class First>
+    const std::vector<Probe>& search(const Word* code, std::int64_t n_probes, First first);
 
     const BitKeys& keys_;
+    int hash_bits_, n_changes_;
+    const Alternative* alternatives_ = nullptr;
+    std::int64_t n_alternatives_ = 1;
     std::vector<Probe> probes_;
-    std::vector<Bit> bits_;  // (n_tables, key_bits), each table's by cost
+    std::vector<Change> changes_;  // (n_tables, n_changes_), each table's by cost
     std::vector<Node> heap_;
     std::uint64_t n_nodes_ = 0;
 };

@@ -27,4 +27,11 @@ struct View {
 
 inline constexpr int words_for(int n_bits) { return (n_bits + 63) / 64; }
 
+/// Flips the bits of `pattern`, which stand from bit `first` on, perhaps in two words.
+inline void flip_bits(Word* words, std::int64_t first, Word pattern) {
+    words[first / 64] ^= pattern << (first % 64);
+    const Word rest = first % 64 == 0 ? 0 : pattern >> (64 - first % 64);
+    if (rest != 0) words[first / 64 + 1] ^= rest;
+}
+
 }  // namespace lshcore

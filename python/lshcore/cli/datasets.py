@@ -10,16 +10,32 @@ def datasets_command(
     data_dir: Annotated[
         Path | None, typer.Option("--data-dir", metavar="DIR", help="Where to look, instead of the usual places.")
     ] = None,
+    download: Annotated[
+        str | None, typer.Option("--download", metavar="NAME", help="Fetch a data set into --data-dir DIR first.")
+    ] = None,
 ) -> None:
     """List the data sets known by name, where each was found, and how to get what was not."""
-    from ..data import CATALOGUE, locate
+    from ..data import CATALOGUE, fetch, locate
     from ..data.arrays import SUFFIXES
+    from .options import usage
     from .output import columns
+
+    if download is not None:
+        with usage("download"):
+            if download not in CATALOGUE:
+                raise ValueError(f"expected one of {', '.join(CATALOGUE)}, got {download}")
+            if data_dir is None:
+                raise ValueError("expected --data-dir DIR beside it, to say where")
+        where = fetch(download, data_dir)
+        if where is None:
+            raise ValueError(f"nobody offers {download} for download: {CATALOGUE[download].obtain}")
+        typer.echo(f"lshcore: {download} is in {where}", err=True)
 
     rows = [("name", "items", "protocol", "found")]
     for entry in CATALOGUE.values():
         found = locate(entry.name, data_dir)
         missing = f"not found ({entry.size}); {entry.obtain}"
         rows.append((entry.name, f"{entry.items:,}", entry.protocol, found or missing))
+    rows.append(("folder:DIR", "any", "holdout", "images of your own: a folder a class, or train/ and val/ of those"))
     rows.append(("FILE", "any", "holdout", f"features and labels of your own: {', '.join(SUFFIXES)}"))
     typer.echo(columns(rows))

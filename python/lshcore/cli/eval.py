@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .._progress import part
 from .options import default, parse, usage
 from .progress import Progress
 
@@ -21,20 +22,51 @@ def _list(name: str, metavar: str, help_text: str) -> Any:
 
 def eval_command(
     dataset: Annotated[
-        str, typer.Option("--dataset", metavar="NAME|FILE", help="A name of `lshcore datasets`, or a features file.")
+        str,
+        typer.Option(
+            "--dataset", metavar="NAME|FILE|folder:DIR", help="A name of `lshcore datasets`, features, or images."
+        ),
     ] = "digits",
     data_dir: Annotated[
         Path | None, typer.Option("--data-dir", metavar="DIR", help="Where the files of the data set are.")
     ] = None,
     labels: Annotated[Path | None, typer.Option("--labels", metavar="FILE.npy", help="Labels of a .npy file.")] = None,
-    method: Annotated[Texts, _list("method", "NAME", "Methods to run, of `lshcore methods`.")] = None,
+    backbone: Annotated[
+        Texts,
+        typer.Option(
+            "--backbone",
+            metavar="NAME,...",
+            help="Networks that make features of images (resnet50, vit_b_16, timm:NAME, ...), or pixels. "
+            "Default: what `lshcore datasets` says. Features are kept and used again.",
+        ),
+    ] = None,
+    features: Annotated[
+        Texts, typer.Option("--features", metavar="FILE,...", help="Features of the same images, to stand beside.")
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option("--weights", metavar="FILE|random", help="Weights of the backbone; published ones.")
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option("--image-size", metavar="N", min=8, help="Side of the images the backbone sees.")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", metavar="cpu|cuda", help="Where the backbone runs; a GPU if there is one.")
+    ] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Download no weights.")] = False,
+    method: Annotated[Texts, _list("method", "NAME", "Methods to run, of `lshcore methods`, or all.")] = None,
     bits: Annotated[Texts, _list("bits", "N", "Code lengths that rank the whole gallery.")] = None,
     tables: Annotated[Texts, _list("tables", "N", "Numbers of hash tables.")] = None,
     key_bits: Annotated[Texts, _list("key-bits", "N", "Bits of a key in each table.")] = None,
     clusters: Annotated[Texts, _list("clusters", "N", "Numbers of k-means clusters.")] = None,
     probes: Annotated[Texts, _list("probes", "N", "Clusters, or keys over all tables, to look into.")] = None,
+    keys: Annotated[
+        Texts, _list("keys", "NAME", "blocks: tables have bits of their own; sample: some bits of codes of --bits.")
+    ] = None,
+    radius: Annotated[
+        Texts, _list("radius", "N|N..M", "Whole codes within these Hamming radii of a query are candidates.")
+    ] = None,
     pca: Annotated[Texts, _list("pca", "N|SHARE|none", "Dimensions, or share of the variance, to keep.")] = None,
-    rank: Annotated[Texts, _list("rank", "NAME", "Candidates are ranked by cosine, l2 or hamming.")] = None,
+    rank: Annotated[Texts, _list("rank", "NAME", "Candidates are ranked by cosine, l2, margin or hamming.")] = None,
     shortlist: Annotated[Texts, _list("shortlist", "N|none", "Rank only the N candidates nearest by code.")] = None,
     k: Annotated[Texts, _list("k", "N", "List lengths of the metrics.")] = None,
     sweep: Annotated[
@@ -42,7 +74,9 @@ def eval_command(
     ] = None,
     protocol: Annotated[
         str | None,
-        typer.Option("--protocol", metavar="NAME", help="official or holdout; the data set has a default."),
+        typer.Option(
+            "--protocol", metavar="NAME", help="How queries are chosen (see README); the data set has a default."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, max=2**32 - 1, help="Of split and methods.")] = 0,
     jobs: Annotated[
@@ -64,6 +98,8 @@ def eval_command(
         "key-bits": key_bits,
         "clusters": clusters,
         "probes": probes,
+        "keys": keys,
+        "radius": radius,
         "pca": pca,
         "rank": rank,
         "shortlist": shortlist,
@@ -72,25 +108,48 @@ def eval_command(
     options = parse(lists, sweep or [])
     _check(dataset, protocol, jobs)
 
-    from ..data import load
-    from ..evaluation import configure, draw, report, run, write
+    from ..evaluation import PROTOCOLS, Evaluation, Sources, configure, draw, gather, report, run, write
     from ..evaluation.results import make_folder
 
     if out is not None:  # before the work, not after it
         make_folder(out)
+    sources = Sources(
+        dataset,
+        data_dir,
+        labels,
+        _words(backbone),
+        _words(features),
+        weights=weights,
+        image_size=image_size,
+        device=device,
+        offline=offline,
+    )
     with Progress() as progress:
-        progress(0.0, f"loading {dataset}")
-        data = load(dataset, data_dir, labels)
-        split = draw(data, protocol, seed)
-        configurations, notes = configure(options, len(split.gallery), len(split.train))
-        results = run(data, split, configurations, k=options.k, seed=seed, n_jobs=jobs, progress=progress)
+        datasets = gather(sources, progress)
+    evaluations, notes = [], []
+    with Progress() as progress:
+        for i, data in enumerate(datasets):
+            split = draw(data, protocol, seed)
+            leaks = PROTOCOLS[split.name].leak != ""
+            configurations, left_out = configure(options, len(split.gallery), len(split.train), leaks)
+            notes += left_out
+            tell = part(progress, i / len(datasets), (i + 1) / len(datasets))
+            results = run(
+                data, split, configurations, k=options.k, seed=seed, n_jobs=jobs, progress=tell, left_out=notes.append
+            )
+            evaluations.append(Evaluation(data, split, results))
+    notes = list(dict.fromkeys(notes))
     for note in notes:
         typer.echo(f"lshcore: {note}", err=True)
-    whole = report(data, split, results, k=options.k, n_jobs=jobs, notes=notes)
+    whole = report(evaluations, k=options.k, n_jobs=jobs, notes=notes)
     if out is not None:
         paths = write(whole, out)
         typer.echo(f"lshcore: wrote {' and '.join(map(str, paths))}", err=True)
     _print(whole, as_json)
+
+
+def _words(given: Texts) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(part.strip() for text in given or () for part in text.split(",")))
 
 
 def _check(dataset: str, protocol: str | None, jobs: int | None) -> None:

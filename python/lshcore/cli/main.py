@@ -11,8 +11,10 @@ import typer
 
 from .datasets import datasets_command
 from .eval import eval_command
+from .extract import extract_command
 from .info import info_command
 from .methods import methods_command
+from .plan import plan_command
 
 DEBUG_VARIABLE = "LSHCORE_DEBUG"
 INTERRUPTED = 130
@@ -26,6 +28,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("eval", epilog="Example: lshcore eval --method k-means --clusters 100 --probes 1,4,16")(eval_command)
+app.command("extract", epilog="Example: lshcore extract --dataset folder:photos --backbone resnet50")(extract_command)
+app.command("plan", epilog="Example: lshcore plan --dataset fashion-mnist --recall 0.9")(plan_command)
 app.command("info", epilog="Example: LSHCORE_KERNELS=scalar lshcore info")(info_command)
 app.command("methods", epilog="Example: lshcore methods")(methods_command)
 app.command("datasets", epilog="Example: lshcore datasets --data-dir ~/data")(datasets_command)

@@ -44,6 +44,8 @@ LISTS: Mapping[str, Callable[[str], Any]] = {
     "key-bits": _whole,
     "clusters": _whole,
     "probes": _whole,
+    "keys": str,
+    "radius": _whole,
     "pca": _pca,
     "rank": str,
     "shortlist": _shortlist,
@@ -52,7 +54,7 @@ LISTS: Mapping[str, Callable[[str], Any]] = {
 
 
 # What an empty list stands for.
-_EMPTY = {"method": "all", "probes": "1 cluster, a key for each table"}
+_EMPTY = {"method": "all", "probes": "1 cluster, a key for each table", "radius": "none"}
 
 
 def default(option: str) -> str:
@@ -94,7 +96,7 @@ def parse(given: Mapping[str, Sequence[str] | None], sweeps: Sequence[str]) -> O
     lists: dict[str, tuple[Any, ...]] = {}
     for name, values in texts.items():
         with usage(name):
-            parts = [part.strip() for value in values for part in value.split(",")]
+            parts = [each for value in values for part in value.split(",") for each in _span(part.strip())]
             if "" in parts:
                 raise ValueError(f"expected values separated by commas, got {','.join(values)!r}")
             lists[name.replace("-", "_")] = tuple(dict.fromkeys(LISTS[name](part) for part in parts))
@@ -103,6 +105,14 @@ def parse(given: Mapping[str, Sequence[str] | None], sweeps: Sequence[str]) -> O
     with usage("method"):
         check_methods(options.method)
     return options
+
+
+def _span(part: str) -> list[str]:
+    """What a part of a list stands for: "3..6" is 3, 4, 5, 6."""
+    low, dots, high = part.partition("..")
+    if not dots or not low.isdigit() or not high.isdigit():
+        return [part]
+    return [str(number) for number in range(int(low), int(high) + 1)]
 
 
 def _split_sweep(sweep: str) -> tuple[str, str]:

@@ -16,6 +16,7 @@ class Progress:
 
     def __init__(self) -> None:
         self._bar: Bar | None = None
+        self._first: float | None = None  # work that was taken up again does not begin at 0
         self._timer: threading.Timer | None = None
         self._lock = threading.Lock()
         self._open = False
@@ -23,7 +24,7 @@ class Progress:
     def __enter__(self) -> Self:
         if sys.stderr.isatty():
             self._bar = _make_bar()
-            self._bar.add_task("starting", total=1.0)
+            self._bar.add_task("starting", total=1.0, first=0.0)
             self._open = True
             self._timer = threading.Timer(DELAY_SECONDS, self._show)
             self._timer.daemon = True
@@ -37,7 +38,8 @@ class Progress:
 
     def __call__(self, share: float, text: str) -> None:
         if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=share, description=text)
+            self._first = share if self._first is None else self._first
+            self._bar.update(self._bar.task_ids[0], completed=share, description=text, first=self._first)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -60,10 +62,10 @@ def _make_bar() -> "Bar":
         """What is left at the mean pace so far; rich's own column looks at the last updates only, which jump."""
 
         def render(self, task: Task) -> Text:
-            share, elapsed = task.completed, task.elapsed or 0.0
-            if share <= 0:
+            done, elapsed = task.completed - task.fields["first"], task.elapsed or 0.0
+            if done <= 0:
                 return Text("")
-            left = round(elapsed * (1 - share) / share)
+            left = round(elapsed * (1 - task.completed) / done)
             return Text(f"{left // 60}:{left % 60:02d} left")
 
     return Bar(

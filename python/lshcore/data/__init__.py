@@ -1,6 +1,7 @@
 """Data sets: a catalogue of names, readers that check what they read, and files of one's own."""
 
-from .catalogue import CATALOGUE, check_name, load, load_images, locate
+from .arrays import load_features
+from .catalogue import CATALOGUE, check_name, fetch, find, load, load_images, locate
 from .dataset import Dataset, DatasetNotFound, Extraction, Source
 from .images import ImageSet
 
@@ -12,7 +13,10 @@ __all__ = [
     "ImageSet",
     "Source",
     "check_name",
+    "fetch",
+    "find",
     "load",
+    "load_features",
     "load_images",
     "locate",
 ]

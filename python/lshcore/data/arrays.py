@@ -1,81 +1,37 @@
-"""Features of one's own: .npy, .npz and Parquet files with labels, checked on the way in.
+"""Features of one's own: .npy, .npz, .mat and Parquet files with labels, checked on the way in.
 
-| file       | features                                   | labels                          |
-|------------|--------------------------------------------|---------------------------------|
-| .npy       | the array                                  | another .npy file               |
-| .npz       | `features`, `X` or `x`                     | `labels`, `label` or `y`        |
-| .npz split | `train_features` and `query_features`      | `train_labels`, `query_labels`  |
-| .parquet   | list column `features`, `feature`, `embedding` | column `labels`, `label`, `y` |
+| file       | features                                       | labels                         |
+|------------|------------------------------------------------|--------------------------------|
+| .npy       | the array                                      | another .npy file              |
+| .npz       | `features`, `X` or `x`                         | `labels`, `label` or `y`       |
+| .npz split | `train_features` and `query_features`          | `train_labels`, `query_labels` |
+| .mat       | `features`, `X` or `x`                         | `labels`, `label`, `y`, or `X_class` |
+| .mat split | `traindata` and `testdata`                     | `traingnd`, `testgnd`          |
+| .parquet   | list column `features`, `feature`, `embedding` | column `labels`, `label`, `y`  |
+| a folder   | `features.npy`                                 | `labels.npy`                   |
 
-Nothing pickled is read.
+A folder can also hold `query.npy`, which says which items query, as bool (n,) or as row numbers: the others are then
+the train part. What an .npy file holds stays on disk until it is used. Nothing pickled is read.
 """
 
 import os
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .dataset import Dataset, DatasetNotFound, Labels, OfficialSplit, Source, sha256_of
+from .checks import FEATURE_COLUMNS, FEATURES, LABELS, Names, Parts, as_features, as_labels, read_parts
+from .columns import opened, read_column
+from .dataset import Dataset, DatasetNotFound, Matrix, OfficialSplit, Source, sha256_of
+from .mat import load_mat
 
-FEATURE_NAMES = ("features", "X", "x")
-FEATURE_COLUMNS = ("features", "feature", "embedding")
-LABEL_NAMES = ("labels", "label", "y")
-SPLIT_NAMES = ("train_features", "train_labels", "query_features", "query_labels")
-
-_Parts = tuple[NDArray[Any], NDArray[Any], OfficialSplit | None]
-
-
-def as_features(values: NDArray[Any], where: str) -> NDArray[np.uint8] | NDArray[np.float32]:
-    """Items as rows: uint8 as it is, other real numbers as float32, more than two dimensions flattened.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than two dimensions, the values are no real numbers, or one of them is NaN, infinite,
-        or too large for float32.
-    """
-    if values.ndim < 2:
-        raise ValueError(f"{where}: features must be (n, d), got shape {values.shape}")
-    if values.dtype.kind not in "fiub":
-        raise ValueError(f"{where}: features must be real numbers, got dtype {values.dtype}")
-    rows = values.reshape(len(values), -1)
-    if rows.dtype == np.uint8:
-        return rows
-    with np.errstate(over="ignore"):
-        rows = rows.astype(np.float32, copy=False)
-    finite = np.isfinite(rows)
-    if not finite.all():
-        row, column = np.argwhere(~finite)[0]
-        raise ValueError(f"{where}: features must be finite, got {rows[row, column]} at row {row}, column {column}")
-    return rows
-
-
-def as_labels(values: NDArray[Any], where: str) -> tuple[Labels, tuple[str, ...] | None]:
-    """Labels as int64 (n,) or bool (n, C), and the names of the classes where the labels were names.
-
-    Raises
-    ------
-    ValueError
-        If they are neither integers, names, nor a matrix of zeros and ones.
-    """
-    if values.dtype.kind == "O" and all(isinstance(value, str) for value in values.flat):
-        values = values.astype(str)
-    if values.ndim == 1 and values.dtype.kind == "U":
-        names, labels = np.unique(values, return_inverse=True)
-        return labels.astype(np.int64), tuple(str(name) for name in names)
-    if values.ndim == 1 and values.dtype.kind in "iub":
-        return values.astype(np.int64), None
-    if values.ndim == 2 and values.dtype.kind in "iub" and np.isin(values, (0, 1)).all():
-        return values.astype(np.bool_), None
-    raise ValueError(
-        f"{where}: labels must be integers or names, one an item, or a matrix (n, C) of zeros and ones, "
-        f"got dtype {values.dtype} and shape {values.shape}"
-    )
+_NPZ = Names(FEATURES, LABELS, ("train_features", "train_labels", "query_features", "query_labels"))
+_PARQUET = Names(FEATURE_COLUMNS, LABELS)
+FOLDER_FILES = ("features.npy", "labels.npy", "query.npy")
 
 
 def load_file(name: str, labels: str | os.PathLike[str] | None = None) -> Dataset:
@@ -84,7 +40,7 @@ def load_file(name: str, labels: str | os.PathLike[str] | None = None) -> Datase
     Parameters
     ----------
     name : str
-        Path ending in .npy, .npz, .parquet or .pq.
+        Path ending in .npy, .npz, .mat, .parquet or .pq, or of a folder of .npy files.
     labels : path, optional
         A .npy file with the labels; needed for .npy, and in the place of those that another file holds.
 
@@ -98,26 +54,50 @@ def load_file(name: str, labels: str | os.PathLike[str] | None = None) -> Datase
         For Parquet without pyarrow.
     """
     path = Path(name)
-    reader = _READERS.get(path.suffix.lower())
-    if reader is None:
-        raise ValueError(f"dataset file must end in {', '.join(SUFFIXES)}, got {path}")
-    paths = [path] if labels is None else [path, Path(labels)]
-    for each in paths:
-        if not each.is_file():
-            raise DatasetNotFound(f"dataset file {each} was not found")
-    raw_features, raw_labels, split = reader(path, None if labels is None else Path(labels))
-    where = str(path)
-    checked_labels, class_names = as_labels(raw_labels, where if labels is None else str(labels))
+    if labels is not None and not Path(labels).is_file():
+        raise DatasetNotFound(f"dataset file {labels} was not found")
+    raw_features, raw_labels, split, files = _read(path, labels is None)
+    if labels is not None:
+        raw_labels, files = _read_npy(Path(labels)), [*files, Path(labels)]
+    if raw_labels is None:
+        raise ValueError(f"{path} holds features only: give their labels with --labels FILE.npy")
+    checked_labels, class_names = as_labels(raw_labels, name if labels is None else str(labels))
     return Dataset(
-        name=path.stem,
+        name=path.resolve().name if path.is_dir() else path.stem,
         description=f"features of one's own, {path.name}",
-        features=as_features(raw_features, where),
+        features=as_features(raw_features, str(path)),
         labels=checked_labels,
-        source=Source(where, {each.name: sha256_of(each) for each in paths}),
+        source=Source(str(path), {each.name: sha256_of(each) for each in files}),
         protocol="holdout" if split is None else "official",
         official_split=split,
         class_names=class_names,
+        features_name=path.name,
     )
+
+
+def load_features(name: str) -> tuple[Matrix, Source]:
+    """Read features alone from a file that `load_file` takes; a train part comes before the queries.
+
+    Raises
+    ------
+    DatasetNotFound, ValueError, ImportError
+        As `load_file`.
+    """
+    path = Path(name)
+    values, _, _, files = _read(path, False)
+    return as_features(values, str(path)), Source(str(path), {each.name: sha256_of(each) for each in files})
+
+
+def _read(path: Path, labels: bool) -> tuple[NDArray[Any], NDArray[Any] | None, OfficialSplit | None, list[Path]]:
+    """Features, labels where the file has them and they are asked for, the split, and the files that were read."""
+    if path.is_dir():
+        return _load_folder(path)
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        raise ValueError(f"dataset file must end in {', '.join(SUFFIXES)}, got {path}")
+    if not path.is_file():
+        raise DatasetNotFound(f"dataset file {path} was not found")
+    return *reader(path, labels), [path]
 
 
 def _read_npy(path: Path) -> NDArray[Any]:
@@ -129,26 +109,44 @@ def _read_npy(path: Path) -> NDArray[Any]:
     return array
 
 
-def _load_npy(path: Path, labels: Path | None) -> _Parts:
-    if labels is None:
-        raise ValueError(f"{path} holds features only: give their labels with --labels FILE.npy")
-    return _read_npy(path), _read_npy(labels), None
+def _load_npy(path: Path, labels: bool) -> Parts:
+    return _read_npy(path), None, None
 
 
-def _pick(path: Path, what: str, names: Iterable[str], present: Iterable[str]) -> str:
-    found = [name for name in names if name in set(present)]
-    if len(found) != 1:
-        raise ValueError(
-            f"{path} must hold {what} under one of the names {', '.join(names)}, got {', '.join(present) or 'nothing'}"
+def _load_folder(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None, OfficialSplit | None, list[Path]]:
+    features, labels, query = (path / name for name in FOLDER_FILES)
+    if not features.is_file():
+        raise DatasetNotFound(
+            f"dataset folder {path} must hold {features.name} and {labels.name}, got no {features.name}; "
+            f"a folder of images is given as folder:{path}"
         )
-    return found[0]
+    values = _read_npy(features)
+    its_labels = _read_npy(labels) if labels.is_file() else None
+    split = _read_query(query, len(values)) if query.is_file() else None
+    return values, its_labels, split, [each for each in (features, labels, query) if each.is_file()]
 
 
-def _load_npz(path: Path, labels: Path | None) -> _Parts:
+def _read_query(path: Path, n: int) -> OfficialSplit:
+    """Train and query rows, from bool (n,) or from the numbers of the query rows."""
+    values = _read_npy(path)
+    if values.shape == (n,) and values.dtype == np.bool_:
+        mask = np.array(values)
+    elif values.ndim == 1 and values.dtype.kind in "iu" and ((values >= 0) & (values < n)).all():
+        mask = np.zeros(n, np.bool_)
+        mask[values] = True
+    else:
+        raise ValueError(
+            f"{path} must be bool ({n},), or row numbers from 0 to {n - 1}, "
+            f"got dtype {values.dtype} and shape {values.shape}"
+        )
+    return np.flatnonzero(~mask).astype(np.int64), np.flatnonzero(mask).astype(np.int64)
+
+
+def _load_npz(path: Path, labels: bool) -> Parts:
     if not zipfile.is_zipfile(path):
         raise ValueError(f"{path} must be a whole .npz file, got one that is no zip archive or is cut short")
     with np.load(path, allow_pickle=False) as archive:
-        return _from_npz(path, archive, labels)
+        return read_parts(path, _NPZ, list(archive.files), lambda name: _member(path, archive, name), labels)
 
 
 def _member(path: Path, archive: Any, name: str) -> NDArray[Any]:
@@ -161,77 +159,19 @@ def _member(path: Path, archive: Any, name: str) -> NDArray[Any]:
     return array
 
 
-def _from_npz(path: Path, archive: Any, labels: Path | None) -> _Parts:
-    present = list(archive.files)
-    if any(name in present for name in SPLIT_NAMES) and labels is None:
-        missing = [name for name in SPLIT_NAMES if name not in present]
-        if missing:
-            raise ValueError(f"{path} must hold all of {', '.join(SPLIT_NAMES)}, got no {', '.join(missing)}")
-        train, train_labels, query, query_labels = (_member(path, archive, name) for name in SPLIT_NAMES)
-        for part, its_labels, what in ((train, train_labels, "train"), (query, query_labels, "query")):
-            if len(part) != len(its_labels):
-                raise ValueError(f"{path}: {what}_labels must have {len(part)} entries, got {len(its_labels)}")
-        if train.shape[1:] != query.shape[1:] or train_labels.shape[1:] != query_labels.shape[1:]:
-            raise ValueError(f"{path}: train and query arrays must have the same shape but for their first dimension")
-        n_train, n = len(train), len(train) + len(query)
-        split = (np.arange(n_train, dtype=np.int64), np.arange(n_train, n, dtype=np.int64))
-        return np.concatenate([train, query]), np.concatenate([train_labels, query_labels]), split
-    features = _member(path, archive, _pick(path, "features", FEATURE_NAMES, present))
-    if labels is not None:
-        return features, _read_npy(labels), None
-    return features, _member(path, archive, _pick(path, "labels", LABEL_NAMES, present)), None
+def _load_parquet(path: Path, labels: bool) -> Parts:
+    with opened(path) as file:
+
+        def read(name: str) -> NDArray[Any]:
+            return read_column(path, file, name)
+
+        return read_parts(path, _PARQUET, file.schema_arrow.names, read, labels)
 
 
-def _load_parquet(path: Path, labels: Path | None) -> _Parts:
-    try:
-        import pyarrow
-        import pyarrow.parquet as parquet
-    except ImportError as error:
-        raise ImportError(f"reading {path} needs pyarrow, which is not installed: pip install pyarrow") from error
-    try:
-        file = parquet.ParquetFile(path)
-        present = file.schema_arrow.names
-        feature_column = _pick(path, "features", FEATURE_COLUMNS, present)
-        if labels is not None:
-            table = file.read(columns=[feature_column])
-            return _column(path, table, feature_column), _read_npy(labels), None
-        label_column = _pick(path, "labels", LABEL_NAMES, present)
-        table = file.read(columns=[feature_column, label_column])
-    except (OSError, pyarrow.ArrowException) as error:
-        raise ValueError(f"{path} must be a whole Parquet file, got one that cannot be read: {error}") from error
-    return _column(path, table, feature_column), _column(path, table, label_column), None
-
-
-def _column(path: Path, table: Any, name: str) -> NDArray[Any]:
-    """A column as an array: (n,) for plain values, (n, d) for lists of d values each."""
-    column = table.column(name)
-    if column.null_count:
-        raise ValueError(f"{path}: column {name!r} must have a value in every row, got {column.null_count} nulls")
-    parts = []
-    for chunk in column.chunks:
-        if hasattr(chunk, "flatten") and hasattr(chunk, "values"):  # list, large list or fixed-size list
-            parts.append(_matrix(path, name, chunk))
-        else:
-            parts.append(chunk.to_numpy(zero_copy_only=False))
-    if len({part.shape[1:] for part in parts}) > 1:
-        raise ValueError(f"{path}: column {name!r} must hold lists of one length, got several")
-    return np.concatenate(parts) if parts else np.empty((0,))
-
-
-def _matrix(path: Path, name: str, chunk: Any) -> NDArray[Any]:
-    lengths = chunk.value_lengths().to_numpy(zero_copy_only=False)
-    if len(set(lengths.tolist())) > 1:
-        raise ValueError(
-            f"{path}: column {name!r} must hold lists of one length, "
-            f"got lengths from {lengths.min()} to {lengths.max()}"
-        )
-    flat: NDArray[Any] = chunk.flatten().to_numpy(zero_copy_only=False)
-    return flat.reshape(len(chunk), -1)
-
-
-_READERS: dict[str, Callable[[Path, Path | None], _Parts]] = {
+_READERS: dict[str, Callable[[Path, bool], Parts]] = {
     ".npy": _load_npy,
     ".npz": _load_npz,
+    ".mat": load_mat,
     ".parquet": _load_parquet,
     ".pq": _load_parquet,
 }

@@ -84,10 +84,14 @@ class Dataset:
     protocol : str
         The protocol this data set is evaluated under unless told otherwise.
     official_split : (train, query) pair of int64 index arrays, optional
+    official_gallery : int64 index array, optional
+        What is searched, where it is not the train part.
     class_names : tuple of str, optional
         ``class_names[label]``, where the names are known.
     extraction : Extraction, optional
         How the features were made, where a network made them.
+    features_name : str
+        What tables call these features beside others of the same images.
 
     Raises
     ------
@@ -104,6 +108,8 @@ class Dataset:
     official_split: OfficialSplit | None = None
     class_names: tuple[str, ...] | None = None
     extraction: Extraction | None = None
+    features_name: str = "given"
+    official_gallery: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         if self.features.ndim != 2:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .dataset import Source
-from .images import PIXELS, ArrayImages, ImageSet
+from .images import ArrayImages, ImageSet
 
 if TYPE_CHECKING:
-    from .catalogue import Entry
+    from .entries import Entry
 
 
 def locate(entry: "Entry", data_dir: Any = None) -> str:
@@ -34,5 +34,5 @@ def load(entry: "Entry", data_dir: Any = None) -> ImageSet:
         source=Source(locate(entry), {"load_digits": digest}),
         protocol=entry.protocol,
         class_names=tuple(str(name) for name in bunch.target_names),
-        backbone=PIXELS,
+        backbone=entry.backbone,
     )

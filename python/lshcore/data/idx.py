@@ -15,16 +15,15 @@ from typing import IO, TYPE_CHECKING, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from .dataset import DatasetNotFound, Source, sha256_of
-from .images import PIXELS, ArrayImages, ImageSet
+from .dataset import Source, sha256_of
+from .images import ArrayImages, ImageSet
 
 if TYPE_CHECKING:
-    from .catalogue import Entry
-
-DATA_DIR_VARIABLE = "LSHCORE_DATA_DIR"
+    from .entries import Entry
 
 TRAIN = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
 QUERY = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+FILES = TRAIN + QUERY
 
 _UNSIGNED_BYTE = 8
 _DEFLATE_LIMIT = 1032  # deflate cannot shrink data further than this, so a longer claim is a lie
@@ -85,40 +84,6 @@ def _file(folder: Path, name: str) -> Path | None:
     return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
 
 
-def _folders(entry: "Entry", data_dir: str | os.PathLike[str] | None) -> list[Path]:
-    """Where to look, in order. A directory that was named is the only one."""
-    root = data_dir if data_dir is not None else os.environ.get(DATA_DIR_VARIABLE)
-    folders = [Path(root, folder) for folder in entry.folders] if root else []
-    return folders if data_dir is not None else folders + [Path(folder) for folder in entry.system]
-
-
-def _find(entry: "Entry", data_dir: str | os.PathLike[str] | None) -> Path | None:
-    for folder in _folders(entry, data_dir):
-        if all(_file(folder, name) for name in TRAIN + QUERY):
-            return folder
-    return None
-
-
-def locate(entry: "Entry", data_dir: str | os.PathLike[str] | None = None) -> str | None:
-    """The folder that holds all four files, or None."""
-    folder = _find(entry, data_dir)
-    return None if folder is None else str(folder)
-
-
-def _not_found(entry: "Entry", data_dir: str | os.PathLike[str] | None) -> DatasetNotFound:
-    folders = _folders(entry, data_dir)
-    looked = ", ".join(map(str, folders)) or f"no folder, as neither --data-dir nor {DATA_DIR_VARIABLE} is set"
-    for folder in folders:
-        missing = [name for name in TRAIN + QUERY if not _file(folder, name)]
-        if len(missing) < len(TRAIN + QUERY):
-            looked += f"; {folder} lacks {', '.join(missing)}"
-    return DatasetNotFound(
-        f"dataset {entry.name!r} was not found (looked in {looked}): put {', '.join(TRAIN + QUERY)}, raw or .gz, "
-        f"{entry.size} together, into DIR/{entry.folders[0]} and give --data-dir DIR (or set {DATA_DIR_VARIABLE}), "
-        f"or {entry.obtain}"
-    )
-
-
 def _part(folder: Path, names: tuple[str, str]) -> tuple[NDArray[np.uint8], NDArray[np.int64], list[Path]]:
     paths = [path for name in names if (path := _file(folder, name))]
     images, labels = (read_idx(path) for path in paths)
@@ -130,11 +95,8 @@ def _part(folder: Path, names: tuple[str, str]) -> tuple[NDArray[np.uint8], NDAr
     return images, labels.astype(np.int64), paths
 
 
-def load(entry: "Entry", data_dir: str | os.PathLike[str] | None = None) -> ImageSet:
+def load(entry: "Entry", folder: Path) -> ImageSet:
     """Load a data set of four IDX files: the train part, then the queries (``t10k``)."""
-    folder = _find(entry, data_dir)
-    if folder is None:
-        raise _not_found(entry, data_dir)
     train, train_labels, train_paths = _part(folder, TRAIN)
     query, query_labels, query_paths = _part(folder, QUERY)
     if train.shape[1:] != query.shape[1:]:
@@ -151,5 +113,5 @@ def load(entry: "Entry", data_dir: str | os.PathLike[str] | None = None) -> Imag
         protocol=entry.protocol,
         official_split=(np.arange(n_train, dtype=np.int64), np.arange(n_train, n, dtype=np.int64)),
         class_names=entry.class_names,
-        backbone=PIXELS,
+        backbone=entry.backbone,
     )

@@ -86,6 +86,8 @@ class ImageSet:
     protocol : str
         The protocol this data set is evaluated under unless told otherwise.
     official_split : (train, query) pair of int64 index arrays, optional
+    official_gallery : int64 index array, optional
+        What is searched, where it is not the train part.
     class_names : tuple of str, optional
     backbone : str
         What makes features of it unless told otherwise; "pixels" only for images of one size in memory.
@@ -105,6 +107,7 @@ class ImageSet:
     official_split: OfficialSplit | None = None
     class_names: tuple[str, ...] | None = None
     backbone: str = "resnet18"
+    official_gallery: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         if self.labels is not None and len(self.labels) != len(self.images):
@@ -130,7 +133,7 @@ class ImageSet:
                 f"(--backbone {self.backbone}), {PIXELS!r} is for arrays of images of one size"
             )
         pixels = self.images.pixels
-        return self.with_features(pixels.reshape(len(pixels), -1))
+        return self.with_features(pixels.reshape(len(pixels), -1), name=PIXELS)
 
     def with_features(
         self,
@@ -138,6 +141,7 @@ class ImageSet:
         extraction: Extraction | None = None,
         rows: NDArray[np.int64] | None = None,
         source: Source | None = None,
+        name: str | None = None,
     ) -> Dataset:
         """A `Dataset` of features made from these images.
 
@@ -151,6 +155,8 @@ class ImageSet:
             The images, ascending, that gave features; all of them where not given. The split leaves out the others.
         source : Source, optional
             Where the features are; where the images are if not given.
+        name : str, optional
+            What tables call the features; the backbone if not given.
 
         Raises
         ------
@@ -162,12 +168,15 @@ class ImageSet:
                 f"dataset {self.name!r} has no labels, and nothing can be evaluated without them: "
                 f"put the images of each class into a folder of its own"
             )
-        split = self.official_split
-        if rows is not None and split is not None:
+        split, gallery = self.official_split, self.official_gallery
+        if rows is not None:
             place = np.full(len(self), -1, np.int64)
             place[rows] = np.arange(len(rows))
-            train, query = (place[part][place[part] >= 0] for part in split)
-            split = train, query
+            if split is not None:
+                train, query = (place[part][place[part] >= 0] for part in split)
+                split = train, query
+            if gallery is not None:
+                gallery = place[gallery][place[gallery] >= 0]
         return Dataset(
             name=self.name,
             description=self.description,
@@ -176,6 +185,8 @@ class ImageSet:
             source=source or self.source,
             protocol=self.protocol,
             official_split=split,
+            official_gallery=gallery,
             class_names=self.class_names,
             extraction=extraction,
+            features_name=name or ("given" if extraction is None else extraction.backbone),
         )

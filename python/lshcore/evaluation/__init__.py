@@ -14,19 +14,25 @@ if TYPE_CHECKING:
     from .protocols import draw as draw
     from .results import report as report
     from .results import write as write
+    from .runner import Evaluation as Evaluation
     from .runner import Result as Result
     from .runner import run as run
+    from .sources import Sources as Sources
+    from .sources import gather as gather
 
 # Loaded on first use: the command line reads the options without the methods behind them.
 _NAMES = {
     "Configuration": "configurations",
+    "Evaluation": "runner",
     "METHODS": "methods",
     "Options": "configurations",
     "PROTOCOLS": "protocols",
     "Result": "runner",
+    "Sources": "sources",
     "Split": "protocols",
     "configure": "methods",
     "draw": "protocols",
+    "gather": "sources",
     "report": "results",
     "run": "runner",
     "write": "results",
@@ -36,11 +42,14 @@ __all__ = [
     "METHODS",
     "PROTOCOLS",
     "Configuration",
+    "Evaluation",
     "Options",
     "Result",
+    "Sources",
     "Split",
     "configure",
     "draw",
+    "gather",
     "report",
     "run",
     "write",

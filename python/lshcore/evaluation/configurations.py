@@ -6,13 +6,17 @@ from typing import Any
 
 RANKS = ("cosine", "l2", "margin", "hamming")
 CODE_RANKS = ("margin", "hamming")
+KEYS = ("blocks", "sample")
 MAX_BITS = 4096
 MAX_KEY_BITS = 256
 MIN_ITEMS_A_CLUSTER = 4
 
 # What no option changes. Result files state it all the same.
 K_MEANS_FIXED: Mapping[str, Any] = {"algorithm": "lloyd", "max_iter": 25, "tol": 1e-4}
-HYPERPLANES_FIXED: Mapping[str, Any] = {"centre": True}
+
+# Rows that k-means learns from: more would take long and move the centroids little.
+K_MEANS_ROWS = 200_000
+K_MEANS_ROWS_A_CLUSTER = 256
 
 Parameters = Mapping[str, Any]
 Grid = tuple[list[dict[str, Any]], list[str]]
@@ -30,6 +34,8 @@ class Options:
     clusters : numbers of k-means clusters
     probes : numbers of clusters, or of keys over all tables, looked into; empty for 1 cluster, and one key a table
     pca : None, a number of dimensions, or a share of the variance
+    keys : "blocks", each table its own bits of random hyperplanes, or "sample", each table some bits of codes of `bits`
+    radius : Hamming radii of whole codes to look into; empty for none
     rank : "cosine", "l2", "margin" or "hamming", the distance that candidates are ranked by
     shortlist : None, or how many candidates, the nearest by Hamming distance, are ranked by cosine or L2
     k : list lengths of the metrics
@@ -47,6 +53,8 @@ class Options:
     clusters: tuple[int, ...] = (10, 100, 1000)
     probes: tuple[int, ...] = ()
     pca: tuple[int | float | None, ...] = (None,)
+    keys: tuple[str, ...] = ("blocks",)
+    radius: tuple[int, ...] = ()
     rank: tuple[str, ...] = ("cosine",)
     shortlist: tuple[int | None, ...] = (None,)
     k: tuple[int, ...] = (10, 50)
@@ -56,11 +64,15 @@ class Options:
         for name in (field.name for field in fields(self) if field.name != "method"):
             values: Sequence[Any] = getattr(self, name)
             option = name.replace("_", "-")
-            if not values and name != "probes":
+            if not values and name not in ("probes", "radius"):
                 raise ValueError(f"{option} must have at least one value, got none")
             for value in values:
                 if name == "rank":
                     valid, expected = value in RANKS, f"one of {', '.join(RANKS)}"
+                elif name == "keys":
+                    valid, expected = value in KEYS, f"one of {', '.join(KEYS)}"
+                elif name == "radius":
+                    valid, expected = isinstance(value, int) and value >= 0, "at least 0"
                 elif name == "pca":
                     valid, expected = _is_pca(value), "none, a number of dimensions, or a share between 0 and 1"
                 else:
@@ -88,11 +100,15 @@ class Configuration:
         What the grid sets, by name.
     preprocess : mapping
         Arguments of `lshcore.preprocess.Preprocess`.
+    leak : bool
+        With the leak of the protocol as it was published: preprocessing is fitted on everything, and queries that find
+        nothing are left out of ``p@k``.
     """
 
     method: str
     parameters: Parameters
     preprocess: Mapping[str, bool | int | float | None]
+    leak: bool = False
 
 
 def preprocessing(pca: int | float | None) -> dict[str, bool | int | float | None]:
@@ -128,33 +144,59 @@ def k_means_grid(options: Options, n_gallery: int, n_train: int) -> Grid:
 
 
 def hyperplanes_grid(options: Options, n_gallery: int, n_train: int) -> Grid:
-    """Tables x key bits x probes x rank; then each code length over the whole gallery."""
+    """Tables x key bits x probes x rank, each table with bits of its own; then what any hasher can do."""
     grid: list[dict[str, Any]] = []
-    rankings, left_out = _rankings(options)
+    rankings, _ = _rankings(options)
     notes = []
-    for tables in options.tables:
-        for key_bits in options.key_bits:
-            bits = tables * key_bits
-            if bits > MAX_BITS:
-                notes.append(
-                    f"random-hyperplanes with {tables} tables of {key_bits} bits is left out: "
-                    f"{bits} bits, and a code has at most {MAX_BITS}"
-                )
-                continue
-            for probes in options.probes or (tables,):
-                if probes < tables:
-                    notes.append(
-                        f"random-hyperplanes with {tables} tables and probes {probes} is left out: "
-                        f"it looks into at least one key a table"
-                    )
-                    continue
-                row = {"tables": tables, "key_bits": key_bits, "keys": "blocks", "bits": bits, "probes": probes}
-                grid += [row | ranking for ranking in rankings]
+    for tables, key_bits, probes in _tables(options) if "blocks" in options.keys else ():
+        bits = tables * key_bits
+        if bits > MAX_BITS:
+            notes.append(
+                f"random-hyperplanes with {tables} tables of {key_bits} bits is left out: "
+                f"{bits} bits, and a code has at most {MAX_BITS}"
+            )
+        elif probes < tables:
+            notes.append(
+                f"random-hyperplanes with {tables} tables and probes {probes} is left out: "
+                f"it looks into at least one key a table"
+            )
+        else:
+            row = {"tables": tables, "key_bits": key_bits, "keys": "blocks", "bits": bits, "probes": probes}
+            grid += [row | ranking for ranking in rankings]
+    codes, more = codes_grid(options, n_gallery, n_train)
+    return grid + codes, list(dict.fromkeys(notes + more))
+
+
+def codes_grid(options: Options, n_gallery: int, n_train: int) -> Grid:
+    """What any hasher can do, for each code length: tables of sampled bits, whole codes by radius, whole codes."""
+    grid: list[dict[str, Any]] = []
+    rankings, notes = _rankings(options)
     shortlists = [ranking for ranking in rankings if "shortlist" in ranking]
     unlisted = [{"rank": "hamming"}] + [{"rank": "margin"}] * ("margin" in options.rank)
     whole = unlisted * (None in options.shortlist) + shortlists
-    grid += [{"bits": bits} | ranking for bits in options.bits for ranking in whole]
-    return grid, notes + left_out
+    for bits in options.bits:
+        for tables, key_bits, probes in _tables(options) if "sample" in options.keys else ():
+            if key_bits > bits or probes < tables:
+                notes.append(f"{tables} tables of {key_bits} of {bits} bits with {probes} probes are left out")
+                continue
+            row = {"tables": tables, "key_bits": key_bits, "keys": "sample", "bits": bits, "probes": probes}
+            grid += [row | ranking for ranking in rankings]
+        if options.radius and bits > MAX_KEY_BITS:
+            notes.append(f"radii of {bits}-bit codes are left out: a key has at most {MAX_KEY_BITS} bits")
+        else:
+            grid += [{"bits": bits, "radius": radius} | ranking for radius in options.radius for ranking in rankings]
+        grid += [{"bits": bits} | ranking for ranking in whole]
+    return grid, notes
+
+
+def _tables(options: Options) -> list[tuple[int, int, int]]:
+    """Tables x key bits x probes."""
+    return [
+        (tables, key_bits, probes)
+        for tables in options.tables
+        for key_bits in options.key_bits
+        for probes in options.probes or (tables,)
+    ]
 
 
 def reads_codes(parameters: Parameters) -> bool:
@@ -193,7 +235,7 @@ def k_means_cost(parameters: Parameters, n_queries: int, n_gallery: int) -> floa
     return training + exhaustive_cost(parameters, n_queries, n_gallery) * float(parameters["probes"] / clusters)
 
 
-def hyperplanes_cost(parameters: Parameters, n_queries: int, n_gallery: int) -> float:
+def codes_cost(parameters: Parameters, n_queries: int, n_gallery: int) -> float:
     """Real data fills buckets unevenly: a query meets some ten times what even ones would give it."""
     share = min(1.0, 10 * parameters["probes"] / 2 ** parameters["key_bits"]) if "tables" in parameters else 0.05
     return (0.01 + share) * exhaustive_cost(parameters, n_queries, n_gallery)
@@ -212,12 +254,16 @@ def k_means_label(parameters: Parameters) -> str:
     return _ranked(label, parameters)
 
 
-def hyperplanes_label(parameters: Parameters) -> str:
+def codes_label(parameters: Parameters) -> str:
     """Short text for a table."""
+    if "radius" in parameters:
+        return _ranked(f"{parameters['bits']} bits, radius {parameters['radius']}", parameters)
     if "tables" not in parameters:
         label = f"{parameters['bits']}-bit codes"
         return label if parameters["rank"] == "hamming" else _ranked(label, parameters)
     label = f"{parameters['tables']} x {parameters['key_bits']} bits"
+    if parameters["keys"] == "sample":
+        label += f" of {parameters['bits']}"
     if parameters.get("probes", parameters["tables"]) != parameters["tables"]:
         label += f", {parameters['probes']} probes"
     return _ranked(label, parameters)

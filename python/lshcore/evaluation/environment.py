@@ -2,6 +2,8 @@
 
 import platform
 import re
+import resource
+import sys
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
@@ -44,6 +46,12 @@ def extras() -> dict[str, dict[str, str | None]]:
         if name and extra and name[0].lower() != "lshcore":
             found.setdefault(extra[1], {})[name[0]] = installed(name[0])
     return found
+
+
+def peak_memory() -> int:
+    """The most memory this process has held at once, in bytes, mapped files that were read included."""
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else 1024 * most
 
 
 def environment(n_jobs: int | None = None) -> dict[str, Any]:

@@ -3,10 +3,13 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
-from .. import hashers, metrics
+import numpy as np
+
+from .. import metrics, registry
 from ..hashers import Hasher
 from ..index import FlatIndex, KMeansIndex, LSHIndex
 from ..index.container import Index
@@ -15,6 +18,9 @@ from .configurations import Configuration, Grid, Options, Parameters, preprocess
 from .prepare import Matrix, Prepared
 
 BASELINE = "exhaustive"
+ALL = "all"
+
+MOST_FLOAT32_BYTES = 1 << 30
 
 Metrics = dict[str, Any]
 Tell = Callable[[float], None]
@@ -31,6 +37,8 @@ class Built:
         Options of `index.search` and `metrics.evaluate`.
     train_seconds, build_seconds : float
         What fitting on the train part and adding the gallery took.
+    settings : mapping
+        What the hasher was made with, besides the parameters of the configuration.
     rank_gallery : callable, optional
         Metrics over the whole gallery, where a method has a better way than through the index:
         ``rank_gallery(queries, query_labels, k=, n_jobs=, progress=)``.
@@ -40,6 +48,7 @@ class Built:
     search: Mapping[str, Any]
     train_seconds: float
     build_seconds: float
+    settings: Mapping[str, Any] = field(default_factory=dict)
     rank_gallery: Callable[..., Metrics] | None = None
 
     def measure(self, queries: Matrix, query_labels: Any, gallery_labels: Any, **options: Any) -> Metrics:
@@ -95,62 +104,98 @@ class _Clock:
 
 def _build_exhaustive(parameters: Parameters, prepared: Prepared, seed: int, n_jobs: int, tell: Tell) -> Built:
     clock = _Clock()
-    index = FlatIndex()
+    index = FlatIndex(vectors=_vectors(parameters, prepared))
     index.add(prepared.gallery, n_jobs=n_jobs)
     return Built(index, {"rank": parameters["rank"]}, train_seconds=0.0, build_seconds=clock.lap())
 
 
-def _hyperplanes(parameters: Parameters, prepared: Prepared, seed: int) -> Hasher:
-    hasher = hashers.RandomHyperplanes(n_bits=parameters["bits"], random_state=seed, **grids.HYPERPLANES_FIXED)
-    return hasher.fit(prepared.train)
+class CannotFit(ValueError):
+    """A hasher cannot learn from this data with these parameters: the configuration is left out, and it says why."""
 
 
-def _vectors(parameters: Parameters) -> str | None:
-    """How the index keeps vectors."""
-    return None if parameters["rank"] == "hamming" else "float32"
+def _fitted(name: str, parameters: Parameters, prepared: Prepared, seed: int) -> Hasher:
+    make = registry.load(name)
+    arguments: dict[str, Any] = {"n_bits": parameters["bits"]}
+    if "random_state" in make().get_params():
+        arguments["random_state"] = seed
+    try:
+        hasher: Hasher = make(**arguments).fit(prepared.train, prepared.train_labels)
+    except ValueError as error:
+        raise CannotFit(str(error)) from error
+    return hasher
+
+
+def _vectors(parameters: Parameters, prepared: Prepared) -> str | None:
+    """How the index keeps vectors: in half precision where they would fill a gigabyte."""
+    if parameters["rank"] in grids.CODE_RANKS:
+        return None
+    return "float32" if prepared.gallery.nbytes <= MOST_FLOAT32_BYTES else "float16"
 
 
 def _search(parameters: Parameters) -> Mapping[str, Any]:
     """Options of a search."""
-    return {name: parameters[name] for name in ("probes", "rank", "shortlist") if name in parameters}
+    return {name: parameters[name] for name in ("probes", "radius", "rank", "shortlist") if name in parameters}
 
 
 def _build_k_means(parameters: Parameters, prepared: Prepared, seed: int, n_jobs: int, tell: Tell) -> Built:
     clock = _Clock()
-    hasher = _hyperplanes(parameters, prepared, seed) if grids.reads_codes(parameters) else None
+    hasher = _fitted("random-hyperplanes", parameters, prepared, seed) if grids.reads_codes(parameters) else None
     index = KMeansIndex(
         n_clusters=parameters["clusters"],
         random_state=seed,
-        vectors=_vectors(parameters),
+        vectors=_vectors(parameters, prepared),
         codes=hasher,
         **grids.K_MEANS_FIXED,
     )
     rounds = index.max_iter
-    index.fit(prepared.train, n_jobs=n_jobs, on_round=lambda done, inertia: tell(done / rounds))
+    train = _sampled(prepared.train, max(grids.K_MEANS_ROWS, grids.K_MEANS_ROWS_A_CLUSTER * index.n_clusters), seed)
+    index.fit(train, n_jobs=n_jobs, on_round=lambda done, inertia: tell(done / rounds))
+    settings = {} if train is prepared.train else {"trained_on": len(train)}
     train_seconds = clock.lap()
     index.add(prepared.gallery, n_jobs=n_jobs)
-    return Built(index, _search(parameters), train_seconds=train_seconds, build_seconds=clock.lap())
+    return Built(index, _search(parameters), train_seconds, clock.lap(), settings)
 
 
-def _build_hyperplanes(parameters: Parameters, prepared: Prepared, seed: int, n_jobs: int, tell: Tell) -> Built:
+def _sampled(x: Matrix, most: int, seed: int) -> Matrix:
+    """Some of the rows, drawn by seed, where there are more than `most`."""
+    return x if len(x) <= most else x[np.sort(np.random.RandomState(seed).permutation(len(x))[:most])]
+
+
+def _build_codes(name: str, parameters: Parameters, prepared: Prepared, seed: int, n_jobs: int, tell: Tell) -> Built:
     clock = _Clock()
-    hasher = _hyperplanes(parameters, prepared, seed)
+    hasher = _fitted(name, parameters, prepared, seed)
     train_seconds = clock.lap()
+    settings = {key: value for key, value in hasher.get_params().items() if key not in ("n_bits", "random_state")}
     rank_gallery = None
     index: Index
     if "tables" in parameters:
         keys = {"n_tables": parameters["tables"], "key_bits": parameters["key_bits"], "keys": parameters["keys"]}
-        index = LSHIndex(hasher, **keys, vectors=_vectors(parameters))
+        index = LSHIndex(hasher, **keys, vectors=_vectors(parameters, prepared), random_state=seed)
+    elif "radius" in parameters:
+        index = LSHIndex(hasher, 1, hasher.n_bits_, vectors=_vectors(parameters, prepared))
     else:
-        index = FlatIndex(hasher, vectors=_vectors(parameters))
-    if "tables" not in parameters and parameters["rank"] == "hamming":
+        index = FlatIndex(hasher, vectors=_vectors(parameters, prepared))
+        if parameters["rank"] == "hamming":
 
-        def rank_gallery(queries: Matrix, query_labels: Any, **options: Any) -> Metrics:
-            codes, gallery = hasher.encode_query(queries), hasher.encode(prepared.gallery)
-            return metrics.hamming_ranking(codes, gallery, query_labels, prepared.gallery_labels, **options)
+            def rank_gallery(queries: Matrix, query_labels: Any, **options: Any) -> Metrics:
+                codes, gallery = hasher.encode_query(queries), hasher.encode(prepared.gallery)
+                return metrics.hamming_ranking(codes, gallery, query_labels, prepared.gallery_labels, **options)
 
     index.add(prepared.gallery, n_jobs=n_jobs)
-    return Built(index, _search(parameters), train_seconds, clock.lap(), rank_gallery)
+    return Built(index, _search(parameters), train_seconds, clock.lap(), settings, rank_gallery)
+
+
+def _hashing(name: str, description: str, grid: Callable[[Options, int, int], Grid] = grids.codes_grid) -> Method:
+    """A method that is a hasher of the registry."""
+    return Method(
+        name=name,
+        description=description,
+        build=partial(_build_codes, name),
+        grid=grid,
+        label=grids.codes_label,
+        cost=grids.codes_cost,
+        options=("bits", "radius", "tables", "key-bits", "keys", "probes", "rank", "shortlist"),
+    )
 
 
 METHODS: Mapping[str, Method] = MappingProxyType(
@@ -175,15 +220,19 @@ METHODS: Mapping[str, Method] = MappingProxyType(
                 options=("clusters", "probes", "rank", "shortlist", "bits"),
                 fixed=grids.K_MEANS_FIXED,
             ),
-            Method(
-                name="random-hyperplanes",
-                description="sign bits of random projections: as keys of tables, re-ranked; and as whole codes",
-                build=_build_hyperplanes,
-                grid=grids.hyperplanes_grid,
-                label=grids.hyperplanes_label,
-                cost=grids.hyperplanes_cost,
-                options=("tables", "key-bits", "probes", "rank", "shortlist", "bits"),
-                fixed=grids.HYPERPLANES_FIXED,
+            _hashing(
+                "random-hyperplanes",
+                "sign bits of random projections: as keys of tables, re-ranked; and as whole codes",
+                grids.hyperplanes_grid,
+            ),
+            _hashing("pca-hashing", "sign bits of the principal components"),
+            _hashing("pca-random-rotation", "sign bits of randomly rotated principal components"),
+            _hashing("itq", "principal components, rotated so that their signs lose the least"),
+            _hashing("spectral-hashing", "sinusoids along the principal components, smoothest first"),
+            _hashing("itq-cca", "as itq, on directions that correlate with the labels; learns from labels"),
+            _hashing("sdh", "supervised discrete hashing: codes that a linear classifier can read; learns from labels"),
+            _hashing(
+                "grh", "graph regularised hashing: bits averaged over each class, then learnt; learns from labels"
             ),
         )
     }
@@ -192,13 +241,16 @@ METHODS: Mapping[str, Method] = MappingProxyType(
 
 def check_methods(names: tuple[str, ...]) -> None:
     """Raise ValueError, naming what is known, if one of the names is no method."""
-    unknown = [name for name in names if name not in METHODS]
+    unknown = [name for name in names if name not in METHODS and name != ALL]
     if unknown:
-        raise ValueError(f"method must be one of {', '.join(METHODS)}, got {', '.join(unknown)}")
+        raise ValueError(f"method must be one of {ALL}, {', '.join(METHODS)}, got {', '.join(unknown)}")
 
 
-def configure(options: Options, n_gallery: int, n_train: int) -> tuple[list[Configuration], list[str]]:
-    """Every configuration that the options ask for, the baseline first, and a note for each one left out.
+def configure(
+    options: Options, n_gallery: int, n_train: int, leak: bool = False
+) -> tuple[list[Configuration], list[str]]:
+    """Every configuration that the options ask for, the baseline first, and a note for each one left out; with
+    `leak`, all of them once more as the protocol was published.
 
     Raises
     ------
@@ -206,12 +258,12 @@ def configure(options: Options, n_gallery: int, n_train: int) -> tuple[list[Conf
         If a method is unknown.
     """
     check_methods(options.method)
-    chosen = options.method or tuple(METHODS)
+    chosen = tuple(METHODS) if ALL in options.method or not options.method else options.method
     configurations: list[Configuration] = []
     notes: list[str] = []
-    for pca in options.pca:
+    for pca, leaks in ((pca, leaks) for leaks in (False, True)[: 1 + leak] for pca in options.pca):
         for name in (BASELINE, *(name for name in chosen if name != BASELINE)):
             rows, left_out = METHODS[name].grid(options, n_gallery, n_train)
-            configurations += [Configuration(name, row, preprocessing(pca)) for row in rows]
+            configurations += [Configuration(name, row, preprocessing(pca), leaks) for row in rows]
             notes += left_out
     return configurations, list(dict.fromkeys(notes))

@@ -1,5 +1,6 @@
 """A split turned into matrices: what every method is given, preprocessed by what the train part alone taught."""
 
+import mmap
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ class Prepared:
     ----------
     train, gallery, queries : (n, d) float32
         `train` and `gallery` are one matrix where the protocol uses the same items for both.
-    gallery_labels, query_labels : int64 (n,) or bool (n, C)
+    train_labels, gallery_labels, query_labels : int64 (n,) or bool (n, C)
     seconds : float
         What fitting and applying the preprocessing took.
     """
@@ -31,25 +32,41 @@ class Prepared:
     train: Matrix
     gallery: Matrix
     queries: Matrix
+    train_labels: NDArray[Any]
     gallery_labels: NDArray[Any]
     query_labels: NDArray[Any]
     seconds: float
 
 
-def prepare(dataset: Dataset, split: Split, preprocess: Mapping[str, Any], n_jobs: int | None = None) -> Prepared:
-    """Fit the preprocessing on the train part of a split and apply it to all parts."""
+def prepare(
+    dataset: Dataset, split: Split, preprocess: Mapping[str, Any], n_jobs: int | None = None, leak: bool = False
+) -> Prepared:
+    """Fit the preprocessing on the train part of a split, or with a leak on all parts, and apply it to all parts."""
     start = time.perf_counter()
-    raw = dataset.features[split.train]
-    step = Preprocess(**preprocess).fit(raw)
-    train = step.transform(raw, n_jobs=n_jobs)
-    same = np.array_equal(split.train, split.gallery)
-    gallery = train if same else step.transform(dataset.features[split.gallery], n_jobs=n_jobs)
-    queries = step.transform(dataset.features[split.queries], n_jobs=n_jobs)
+    everything = np.concatenate([split.train, split.gallery, split.queries])
+    fitted_on = np.unique(everything) if leak else split.train
+    step = Preprocess(**preprocess).fit(dataset.features, rows=fitted_on)
+
+    def matrix(rows: NDArray[np.int64]) -> Matrix:
+        return step.transform(dataset.features, n_jobs, rows=rows)
+
+    train = matrix(split.train)
+    gallery = train if np.array_equal(split.train, split.gallery) else matrix(split.gallery)
+    queries = matrix(split.queries)
+    _release(dataset.features)
     return Prepared(
         train=train,
         gallery=gallery,
         queries=queries,
+        train_labels=dataset.labels[split.train],
         gallery_labels=dataset.labels[split.gallery],
         query_labels=dataset.labels[split.queries],
         seconds=time.perf_counter() - start,
     )
+
+
+def _release(features: NDArray[Any]) -> None:
+    """Give back the memory of a mapped file's pages; they are read again if they are wanted again."""
+    mapped = getattr(features, "_mmap", None)
+    if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)

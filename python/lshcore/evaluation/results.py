@@ -14,27 +14,35 @@ from typing import Any
 
 import numpy as np
 
-from ..data import Dataset
-from .environment import environment
+from .environment import environment, peak_memory
 from .methods import METHODS
-from .protocols import PROTOCOLS, Split
-from .runner import Result
+from .protocols import PROTOCOLS
+from .runner import Evaluation, Result
 
 SCHEMA = "lshcore.results"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 CURVES = ("pr_curve", "radius_curve")
 # A raw line break follows the bracket, and no JSON string can hold one.
 _NUMBERS = re.compile(r"\[\n[-+.eE\d,\snul]*\]")
-_LEFT_OUT_OF_CSV = ("results", "features.files", "notes")
+_LEFT_OUT_OF_CSV = ("results", "features", "notes")
 
-_GROUPS = ("method", "label", "parameters.", "preprocess.", "queries", "sampled", "metrics.", "times_ms.", "")
+_GROUPS = (
+    "features.name",
+    "method",
+    "label",
+    "parameters.",
+    "preprocess.",
+    "queries",
+    "sampled",
+    "metrics.",
+    "times_ms.",
+    "",
+)
 
 
 def report(
-    dataset: Dataset,
-    split: Split,
-    results: Sequence[Result],
+    evaluations: Sequence[Evaluation],
     *,
     k: Sequence[int],
     n_jobs: int | None = None,
@@ -44,61 +52,88 @@ def report(
 
     Parameters
     ----------
-    dataset, split : what was evaluated
-    results : sequence of Result
+    evaluations : sequence of Evaluation
+        One for each kind of features, all of the same data set, protocol and seed.
     k : list lengths of the metrics
     n_jobs : int, optional
         Threads, as given to the runner.
     notes : sequence of str
         Such as which configurations were left out.
     """
+    dataset, split = evaluations[0].dataset, evaluations[0].split
     whole: dict[str, Any] = _plain(
         {
             "schema": SCHEMA,
             "schema_version": SCHEMA_VERSION,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "environment": environment(n_jobs),
+            "environment": environment(n_jobs) | {"peak_memory_bytes": peak_memory()},
             "dataset": {
                 "name": dataset.name,
                 "description": dataset.description,
-                "items": len(dataset),
                 "classes": dataset.n_classes,
                 "multi_label": dataset.multi_label,
             },
-            "features": {
-                "dim": dataset.dim,
-                "dtype": str(dataset.features.dtype),
-                "backbone": None,
-                "weights": None,
-                "transform": None,
-                "where": dataset.source.where,
-                "checksum": dataset.source.checksum,
-                "files": dict(dataset.source.files),
-            },
             "protocol": {
                 "name": split.name,
-                "split_hash": split.digest,
                 "train_in_gallery": split.train_in_gallery,
-                "queries": len(split.queries),
-                "train": len(split.train),
-                "gallery": len(split.gallery),
                 "headline": list(PROTOCOLS[split.name].headline),
+                "leak": PROTOCOLS[split.name].leak or None,
             },
+            "features": [_features(each) for each in evaluations],
             "seed": split.seed,
             "k": list(k),
-            "results": [_row(result) for result in results],
+            "results": [
+                {"features": each.dataset.features_name} | _row(result)
+                for each in evaluations
+                for result in each.results
+            ],
             "notes": list(notes),
         }
     )
     return whole
 
 
+def _features(evaluation: Evaluation) -> dict[str, Any]:
+    dataset, split = evaluation.dataset, evaluation.split
+    made = dataset.extraction
+    return {
+        "name": dataset.features_name,
+        "dim": dataset.dim,
+        "dtype": str(dataset.features.dtype),
+        "backbone": made and made.backbone,
+        "weights": made and made.weights,
+        "weights_checksum": made and made.checksum,
+        "transform": made and made.transform,
+        "extract_ms": made and made.milliseconds,
+        "skipped": made.skipped if made else 0,
+        "where": dataset.source.where,
+        "checksum": dataset.source.checksum,
+        "files": dict(dataset.source.files),
+        "items": len(dataset),
+        "split_hash": split.digest,
+        "queries": len(split.queries),
+        "train": len(split.train),
+        "gallery": len(split.gallery),
+    }
+
+
+def features_of(whole: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
+    """The features of a report that one of its rows is about."""
+    found: dict[str, Any] = next(each for each in whole["features"] if each["name"] == row["features"])
+    return found
+
+
 def _row(result: Result) -> dict[str, Any]:
     return {
         "method": result.configuration.method,
         "label": result.label,
-        "parameters": {**result.configuration.parameters, **METHODS[result.configuration.method].fixed},
+        "parameters": {
+            **result.configuration.parameters,
+            **METHODS[result.configuration.method].fixed,
+            **result.settings,
+        },
         "preprocess": dict(result.configuration.preprocess),
+        "leak": result.configuration.leak,
         "queries": result.n_queries,
         "sampled_queries": result.sampled,
         "metrics": {name: value for name, value in result.metrics.items() if name not in CURVES},
@@ -109,6 +144,7 @@ def _row(result: Result) -> dict[str, Any]:
         "speed_up": result.speed_up,
         "seconds": dict(result.seconds),
         "bytes_per_item": result.bytes_per_item,
+        "vectors": result.vectors,
         "bytes": dict(result.nbytes),
     }
 
@@ -140,7 +176,13 @@ def to_csv(whole: Mapping[str, Any]) -> str:
     Curves and the checksums of single files are in the JSON only.
     """
     common = {name: value for name, value in _flatten(whole).items() if not name.startswith(_LEFT_OUT_OF_CSV)}
-    rows = [_flatten({key: value for key, value in row.items() if key != "curves"}) for row in whole["results"]]
+    rows = [
+        _flatten(
+            {key: value for key, value in row.items() if key != "curves"}
+            | {"features": {key: value for key, value in features_of(whole, row).items() if key != "files"}}
+        )
+        for row in whole["results"]
+    ]
     # Columns in the order of first sight: the parameters of every method side by side.
     own = list(dict.fromkeys(name for row in rows for name in row))
     own.sort(key=lambda name: next(i for i, group in enumerate(_GROUPS) if name.startswith(group)))

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from .._progress import Progress
 from .._validation import resolve_jobs
 from ..data import Dataset
 from .configurations import Configuration
-from .methods import BASELINE, METHODS, Built, Metrics
+from .methods import BASELINE, METHODS, Built, CannotFit, Metrics
 from .prepare import Prepared, prepare
-from .protocols import Split
+from .protocols import PROTOCOLS, Split
 
 STAGES = ("encode", "probe", "union", "rerank", "total")
 
@@ -21,8 +22,6 @@ STAGES = ("encode", "probe", "union", "rerank", "total")
 EXHAUSTIVE_LIMIT_SECONDS = 60.0
 EXHAUSTIVE_SAMPLE = 1000
 _WARM_UP = 256  # several tiles, so that every thread has one; fewer would overstate the estimate
-
-Progress = Callable[[float, str], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +44,10 @@ class Result:
         Mean total time of the exhaustive search over that of this one; below 1 is slower than looking at everything.
     seconds : mapping
         "preprocess" (shared by configurations with the same preprocessing), "train" and "build".
+    settings : mapping
+        What the method was made with, besides the parameters of the configuration.
+    vectors : {"float32", "float16", None}
+        How the index keeps vectors.
     nbytes : mapping
         Bytes of the index, by component.
     n_items : int
@@ -59,6 +62,8 @@ class Result:
     batch_seconds: float
     speed_up: float
     seconds: Mapping[str, float]
+    settings: Mapping[str, Any]
+    vectors: str | None
     nbytes: Mapping[str, int]
     n_items: int
 
@@ -78,6 +83,15 @@ class Result:
         return sum(self.nbytes.values()) / self.n_items
 
 
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """The results of one kind of features; several of the same images stand side by side in a report."""
+
+    dataset: Dataset
+    split: Split
+    results: Sequence[Result]
+
+
 def run(
     dataset: Dataset,
     split: Split,
@@ -87,6 +101,7 @@ def run(
     seed: int = 0,
     n_jobs: int | None = None,
     progress: Progress | None = None,
+    left_out: Callable[[str], None] | None = None,
 ) -> list[Result]:
     """Evaluate configurations on one split.
 
@@ -103,6 +118,8 @@ def run(
         Threads; None for `LSHCORE_NUM_THREADS`, else all CPUs of this process.
     progress : callable, optional
         ``progress(share, text)``, `share` from 0 to 1.
+    left_out : callable, optional
+        Told of each configuration whose hasher cannot learn from this data, such as one with more bits than features.
 
     Returns
     -------
@@ -115,19 +132,30 @@ def run(
     """
     jobs = resolve_jobs(n_jobs)
     groups = [
-        (preprocess, list(group)) for preprocess, group in groupby(configurations, key=lambda each: each.preprocess)
+        (preparation, list(group))
+        for preparation, group in groupby(configurations, key=lambda each: (each.preprocess, each.leak))
     ]
+    lengths = tuple(dict.fromkeys((*k, *PROTOCOLS[split.name].lengths)))
     for _, group in groups:
         if group[0].method != BASELINE:
             raise ValueError(f"run: the first configuration must be {BASELINE!r}, got {group[0].method!r}")
     results: list[Result] = []
     steps = _steps(configurations, split, progress)
-    for preprocess, group in groups:
-        steps[len(results)].at(0.0, "preprocessing")
-        prepared = prepare(dataset, split, preprocess, jobs)
+    remaining = iter(steps)
+    done = 0
+    for (preprocess, leak), group in groups:
+        steps[done].at(0.0, "preprocessing")
+        done += len(group)
+        prepared = prepare(dataset, split, preprocess, jobs, leak)
         baseline: Result | None = None
         for configuration in group:
-            result = _run_one(configuration, prepared, baseline, k, seed, jobs, steps[len(results)])
+            step = next(remaining)
+            try:
+                result = _run_one(configuration, prepared, baseline, max(k), lengths, seed, jobs, step)
+            except CannotFit as error:
+                if left_out is not None:
+                    left_out(f"{step.name} is left out: {error}")
+                continue
             baseline = baseline or result
             results.append(result)
     return results
@@ -165,6 +193,7 @@ def _run_one(
     configuration: Configuration,
     prepared: Prepared,
     baseline: Result | None,
+    n_hits: int,
     k: Sequence[int],
     seed: int,
     jobs: int,
@@ -175,11 +204,11 @@ def _run_one(
         configuration.parameters, prepared, seed, jobs, lambda share: step.at(0.3 * share, "building")
     )
     step.at(0.3, "searching")
-    warm_up = _timed(built, prepared.queries[:_WARM_UP], max(k), jobs)[1]
+    warm_up = _timed(built, prepared.queries[:_WARM_UP], n_hits, jobs)[1]
     rows = None if baseline is not None else _sample(prepared, warm_up, seed)
     queries = prepared.queries if rows is None else prepared.queries[rows]
     query_labels = prepared.query_labels if rows is None else prepared.query_labels[rows]
-    found, batch_seconds = _timed(built, queries, max(k), jobs)
+    found, batch_seconds = _timed(built, queries, n_hits, jobs)
     step.at(0.6, "measuring")
     metrics = built.measure(
         queries,
@@ -189,6 +218,8 @@ def _run_one(
         n_jobs=jobs,
         progress=lambda done, total: step.at(0.6 + 0.4 * done / total, "measuring"),
     )
+    if configuration.leak and metrics["coverage"] > 0:
+        metrics |= {name: metrics[name] / metrics["coverage"] for name in (f"p@{length}" for length in k)}
     _check_same_lists(configuration, found.n_candidates, built.search.get("shortlist"), metrics)
     times_ms = {stage: _spread(found.timings[stage]) for stage in STAGES}
     total = times_ms["total"]["mean"]
@@ -201,6 +232,8 @@ def _run_one(
         batch_seconds=batch_seconds,
         speed_up=1.0 if baseline is None else baseline.times_ms["total"]["mean"] / total,
         seconds={"preprocess": prepared.seconds, "train": built.train_seconds, "build": built.build_seconds},
+        settings=built.settings,
+        vectors=built.index.vectors,
         nbytes=dict(built.index.nbytes),
         n_items=len(built.index),
     )

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from .results import features_of
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -45,13 +47,21 @@ def _number(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
-def _quality(k: Sequence[int]) -> list[Column]:
+def _quality(report: Report, k: Sequence[int]) -> list[Column]:
+    return [_metric(name, 3) for name in _quality_names(report, k)]
+
+
+def _quality_names(report: Report, k: Sequence[int]) -> list[str]:
+    """The usual metrics, and what the protocol is known for."""
     names = [f"p@{length}" for length in k] + ["map", "map_retrieved", "recall", "coverage"]
-    return [_metric(name, 3) for name in names]
+    return list(dict.fromkeys(names + report["protocol"]["headline"]))
 
 
-def _cost() -> list[Column]:
+def _cost(report: Report) -> list[Column]:
+    extracted = any(features["extract_ms"] is not None for features in report["features"])
+    extract = Column("extract\nan image", lambda row: _milliseconds(features_of(report, row)["extract_ms"] or 0.0))
     return [
+        *[extract] * extracted,
         Column("candidates", lambda row: f"{100 * row['metrics']['candidates_share']:.1f} %"),
         _stage("encode", "encode"),
         _stage("probe", "probe"),
@@ -63,10 +73,11 @@ def _cost() -> list[Column]:
 
 
 def _plain_columns(report: Report) -> list[Column]:
-    names = [f"p@{k}" for k in report["k"]] + ["map", "map_retrieved", "recall", "coverage"]
+    names = _quality_names(report, report["k"])
     return [
         Column("method", lambda row: str(row["method"])),
         Column("parameters", _parameters),
+        Column("features", lambda row: str(row["features"])),
         Column("queries", lambda row: str(row["queries"])),
         *(Column(name, _metric(name, 4).text) for name in names),
         Column("candidates", lambda row: _number(row["metrics"]["candidates_mean"], 1)),
@@ -76,6 +87,7 @@ def _plain_columns(report: Report) -> list[Column]:
         Column("queries_per_s", lambda row: _number(row["queries_per_second"], 0)),
         Column("speed_up", lambda row: _number(row["speed_up"], 3)),
         Column("bytes_per_item", lambda row: _number(row["bytes_per_item"], 1)),
+        Column("extract_ms", lambda row: _number(features_of(report, row)["extract_ms"], 3)),
         Column("train_s", lambda row: _number(row["seconds"]["train"], 2)),
         Column("build_s", lambda row: _number(row["seconds"]["build"], 2)),
     ]
@@ -83,21 +95,29 @@ def _plain_columns(report: Report) -> list[Column]:
 
 def _parameters(row: Row) -> str:
     pca = row["preprocess"]["pca"]
-    shown = dict(row["parameters"]) | ({} if pca is None else {"pca": pca})
+    shown = dict(row["parameters"]) | ({} if pca is None else {"pca": pca}) | ({"leak": True} if row["leak"] else {})
     return ",".join(f"{name}={value}" for name, value in shown.items())
 
 
 def heading(report: Report) -> list[str]:
     """What was evaluated and where, in a few lines; printed above every table."""
-    protocol, features, where = report["protocol"], report["features"], report["environment"]
-    trained = "also searched" if protocol["train_in_gallery"] else "not searched"
+    where = report["environment"]
+    trained = "also searched" if report["protocol"]["train_in_gallery"] else "not searched"
+    lines = []
+    for features in report["features"]:
+        made = "" if features["backbone"] is None else f" by {features['weights']} weights"
+        if features["skipped"]:
+            made += f", {features['skipped']:,} broken images left out"
+        lines += [
+            f"{report['dataset']['name']}: {features['queries']:,} queries, {features['gallery']:,} items searched, "
+            f"{features['train']:,} to train on ({trained}), {features['dim']} features: {features['name']}{made}",
+            f"from {features['where']}, sha256 {features['checksum'][:12]}, split {features['split_hash']}",
+        ]
     return [
-        f"{report['dataset']['name']}: {protocol['queries']:,} queries, {protocol['gallery']:,} items searched, "
-        f"{protocol['train']:,} to train on ({trained}), {features['dim']} features",
-        f"from {features['where']}, sha256 {features['checksum'][:12]}",
-        f"protocol {protocol['name']}, split {protocol['split_hash']}, seed {report['seed']}; "
-        f"features centred and scaled to length 1",
-        f"{where['threads']} threads, {where['kernel_set']} kernels, {where['cpu']}; times in milliseconds a query",
+        *lines,
+        f"protocol {report['protocol']['name']}, seed {report['seed']}; features centred and scaled to length 1",
+        f"{where['threads']} threads, {where['kernel_set']} kernels, {where['cpu']}; times in milliseconds a query; "
+        f"peak memory {where['peak_memory_bytes'] / 1e9:.2f} GB",
     ]
 
 
@@ -108,9 +128,13 @@ def footnotes(report: Report) -> list[str]:
     if any(row["sampled_queries"] for row in rows):
         sample = next(row["queries"] for row in rows if row["sampled_queries"])
         notes.append(
-            f"* on {sample:,} of the {report['protocol']['queries']:,} queries, drawn by seed: "
+            f"* on {sample:,} of the {report['features'][0]['queries']:,} queries, drawn by seed: "
             f"all of them would take over a minute"
         )
+    if report["protocol"]["leak"]:
+        notes.append(f"as published (leak=True): {report['protocol']['leak']}; the other figures are without that")
+    if any(row["vectors"] == "float16" for row in rows):
+        notes.append("vectors are kept in half precision, for they would fill more than a gigabyte")
     without = max((row["metrics"].get("queries_without_relevant", 0) for row in rows), default=0)
     if without:
         notes.append(f"{without:,} queries have no relevant item; they count 0 in every mean")
@@ -126,7 +150,7 @@ def plain(report: Report) -> str:
     grid = [[column.heading for column in columns]]
     grid += [[column.text(row) for column in columns] for row in report["results"]]
     widths = [max(len(line[i]) for line in grid) for i in range(len(columns))]
-    text_columns = 2  # flush left; the others are numbers
+    text_columns = 3  # flush left; the others are numbers
     lines = [
         "  ".join(
             cell.ljust(width) if i < text_columns else cell.rjust(width)
@@ -139,7 +163,7 @@ def plain(report: Report) -> str:
 
 def show(report: Report, console: "Console") -> None:
     """Print the report on a terminal: one table, or one for quality and one for cost where one is too wide."""
-    quality, cost = _quality(report["k"][:SHOWN_LISTS]), _cost()
+    quality, cost = _quality(report, report["k"][:SHOWN_LISTS]), _cost(report)
     for line in heading(report):
         console.print(line, style="dim", highlight=False)
     whole = _table(report, quality + cost)
@@ -160,7 +184,7 @@ def _table(report: Report, columns: Sequence[Column]) -> "Table":
     table.add_column("", no_wrap=True)
     for column in columns:
         table.add_column(column.heading, justify="right", vertical="bottom", no_wrap=True)
-    for title, rows in groupby(report["results"], key=_title):
+    for title, rows in groupby(report["results"], key=lambda row: _title(report, row)):
         table.add_row(Text(title, style="bold"))
         for row in rows:
             style = "red" if row["speed_up"] < 1 else ""
@@ -169,6 +193,8 @@ def _table(report: Report, columns: Sequence[Column]) -> "Table":
     return table
 
 
-def _title(row: Row) -> str:
+def _title(report: Report, row: Row) -> str:
     pca = row["preprocess"]["pca"]
-    return str(row["method"]) if pca is None else f"{row['method']}, PCA {pca}"
+    title = str(row["method"]) if pca is None else f"{row['method']}, PCA {pca}"
+    title += ", as published" if row["leak"] else ""
+    return title if len(report["features"]) == 1 else f"{row['features']}: {title}"

@@ -8,7 +8,16 @@ from .base import Hasher as Hasher
 from .base import LinearHasher as LinearHasher
 
 if TYPE_CHECKING:
+    from .grh import GRH as GRH
     from .hyperplanes import RandomHyperplanes as RandomHyperplanes
+    from .itq import ITQ as ITQ
+    from .itq import ITQCCA as ITQCCA
+    from .lattice import CrossPolytope as CrossPolytope
+    from .lattice import PStable as PStable
+    from .pca import PCAHashing as PCAHashing
+    from .pca import PCARandomRotation as PCARandomRotation
+    from .sdh import SDH as SDH
+    from .spectral import SpectralHashing as SpectralHashing
 
 __all__ = ["Hasher", "LinearHasher", *registry.class_names(registry.HASHERS)]
 

@@ -1,22 +1,25 @@
 """What every hasher is: an estimator from features to bits, by way of real-valued margins."""
 
 from abc import ABC, abstractmethod
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lshcore import _core
 from lshcore._estimator import Estimator
-from lshcore._validation import as_integer, as_matrix, check_fitted, resolve_jobs
+from lshcore._validation import as_integer, as_labels, as_matrix, check_fitted, resolve_jobs
 from lshcore.codes import BinaryCodes
+
+from ._blocks import row_blocks
 
 
 class Hasher(Estimator, ABC):
     """Features (n, d) to codes of `n_bits` bits: bit j of a row is 1 where its margin j is at least 0.
 
     A subclass stores its arguments in the constructor, among them `n_bits`, and gives `_fit` and `_project`; an
-    asymmetric one also gives `_project_query`. Those hooks get checked float32 matrices.
+    asymmetric one also gives `_project_query`. Those hooks get checked float32 matrices. A supervised one sets
+    `_needs_labels`, and its `_fit` gets checked labels: int64 (n,) or bool (n, C).
 
     Attributes
     ----------
@@ -29,10 +32,15 @@ class Hasher(Estimator, ABC):
     n_bits: int
     n_features_in_: int
     n_bits_: int
+    _needs_labels: ClassVar[bool] = False
 
     @abstractmethod
     def _fit(self, x: NDArray[np.float32], y: Any, n_bits: int) -> None:
         """Learn from x (n, d); set fitted attributes only once nothing can fail any more."""
+
+    def _count_bits(self, dim: int, where: str) -> int:
+        """Bits of the codes of rows with `dim` columns, from the arguments of the constructor."""
+        return as_integer(self.n_bits, where, "n_bits", low=1, high=_core.MAX_BITS)
 
     @abstractmethod
     def _project(self, x: NDArray[np.float32], n_jobs: int) -> NDArray[np.float32]:
@@ -44,7 +52,8 @@ class Hasher(Estimator, ABC):
 
     def _encode(self, x: NDArray[np.float32], n_jobs: int) -> NDArray[np.uint64]:
         """Packed signs of the margins of gallery rows."""
-        return _core.pack_signs(self._project(x, n_jobs))
+        parts = [_core.pack_signs(self._project(x[part], n_jobs)) for part in row_blocks(len(x), self.n_bits_)]
+        return np.concatenate(parts) if parts else _core.pack_signs(np.empty((0, self.n_bits_), np.float32))
 
     def _encode_query(self, x: NDArray[np.float32], n_jobs: int) -> NDArray[np.uint64]:
         """Packed signs of the margins of queries."""
@@ -53,17 +62,23 @@ class Hasher(Estimator, ABC):
         return _core.pack_signs(self._project_query(x, n_jobs))
 
     def fit(self, X: ArrayLike, y: Any = None) -> Self:
-        """Learn from X (n, d) and, in supervised hashers, labels y.
+        """Learn from X (n, d) and, in supervised hashers, labels y: integers (n,) or bools (n, C). Others ignore y.
 
         Raises
         ------
         TypeError, ValueError
-            If X is not a finite matrix with at least one row, or an argument of the constructor is out of range; the
-            hasher stays as it was.
+            If X is not a finite matrix with enough rows, labels are needed and are not given one for each row, or an
+            argument of the constructor is out of range or too much for X; the hasher stays as it was.
         """
         where = f"{type(self).__name__}.fit"
         x = as_matrix(X, where, min_rows=1, n_jobs=resolve_jobs(None))
-        n_bits = as_integer(self.n_bits, where, "n_bits", low=1, high=_core.MAX_BITS)
+        n_bits = self._count_bits(x.shape[1], where)
+        if self._needs_labels:
+            if y is None:
+                raise ValueError(
+                    f"{where}: it learns from labels and requires y to be passed, but the target y is None"
+                )
+            y = as_labels(y, where, len(x), name="y")
         self._fit(x, y, n_bits)
         self.n_features_in_ = x.shape[1]
         self.n_bits_ = n_bits
@@ -111,6 +126,11 @@ class Hasher(Estimator, ABC):
     def fit_transform(self, X: ArrayLike, y: Any = None) -> NDArray[np.bool_]:
         """``fit(X, y).transform(X)``."""
         return self.fit(X, y).transform(X)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = self._needs_labels
+        return tags
 
 
 class LinearHasher(Hasher):

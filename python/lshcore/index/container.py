@@ -21,6 +21,7 @@ from lshcore._validation import (
     resolve_jobs,
 )
 from lshcore.hashers.base import Hasher
+from lshcore.hashers.lattice import LatticeHasher
 
 from .queries import Queries
 from .results import Candidates, SearchResult
@@ -30,7 +31,7 @@ CODE_RANKS = ("hamming", "margin")
 VECTORS = (None, "float32", "float16")
 STAGES = ("probe", "union", "rerank")
 
-Partitioner = _core.OneBucket | _core.BitKeys | _core.ClusterKeys
+Partitioner = _core.OneBucket | _core.BitKeys | _core.ClusterKeys | _core.LatticeKeys
 
 
 class Index(ABC):
@@ -40,7 +41,7 @@ class Index(ABC):
     index as it was.
     """
 
-    # What the partitioner reads: codes, vectors, or neither.
+    # What the partitioner reads: codes, vectors, the codes of rows and the vectors of queries ("lattice"), or neither.
     _keys_from: str | None = None
 
     def __init__(self, hasher: Hasher | None, vectors: str | None) -> None:
@@ -172,11 +173,16 @@ class Index(ABC):
 
     def _resolve_rank(self, rank: str | None, where: str) -> str:
         if rank is None:
-            return "hamming" if self.vectors is None else "cosine"
+            rank = "hamming" if self.vectors is None else "cosine"
         check_choice(rank, where, "rank", RANKS)
         if rank in CODE_RANKS:
             if self.hasher is None:
                 raise ValueError(f'{where}: rank "{rank}" needs codes, and this index has no hasher to make them')
+            if isinstance(self.hasher, LatticeHasher):
+                raise ValueError(
+                    f'{where}: rank must be "cosine" or "l2", with vectors="float32" in the index, for the codes of '
+                    f'{type(self.hasher).__name__} number cells and have no distance, got "{rank}"'
+                )
         elif self.vectors is None:
             raise ValueError(
                 f'{where}: rank "{rank}" needs the vectors, and this index keeps none; make it with vectors="float32"'
@@ -205,6 +211,11 @@ class Index(ABC):
             raise ValueError(f"{where}: shortlist needs codes, and this index has no hasher to make them")
         if rank == "hamming":
             raise ValueError(f'{where}: shortlist must come before another rank than "hamming", got rank "hamming"')
+        if isinstance(self.hasher, LatticeHasher):
+            raise ValueError(
+                f"{where}: shortlist must be None, for the codes of {type(self.hasher).__name__} number cells and have "
+                f"no distance, got {shortlist}"
+            )
         return min(length, max(1, len(self)))
 
     def _prepare(
@@ -218,10 +229,11 @@ class Index(ABC):
         rank: str | None = None,
         shortlist: int | None = None,
         filter: ArrayLike | None = None,
+        ranked: bool = True,
     ) -> Queries:
         """Check the queries and the options of a search, and encode, once."""
         x = as_matrix(Q, where, dim=self.dim, allow_1d=True, name="Q", n_jobs=jobs)
-        chosen = self._resolve_rank(rank, where)
+        chosen = self._resolve_rank(rank, where) if ranked else "none"
         within = self._resolve_radius(radius, where)
         if within >= 0 and probes is not None:
             raise ValueError(f"{where}: probes and radius exclude each other, got probes={probes} and radius={radius}")
@@ -238,7 +250,7 @@ class Index(ABC):
             else:
                 codes = self.hasher.encode_query(x, n_jobs=jobs).words
             seconds = time.perf_counter() - start
-        needs_vectors = self._keys_from == "vectors" or chosen not in CODE_RANKS
+        needs_vectors = self._keys_from in ("vectors", "lattice") or chosen not in CODE_RANKS
         return Queries(
             len(x), codes, margins, x if needs_vectors else None, chosen, number, within, length, allowed, seconds
         )
@@ -332,7 +344,7 @@ class Index(ABC):
         """Ids of the rows that a search would choose from, for every query, each once; as `search` in all else."""
         where = f"{type(self).__name__}.candidates"
         jobs = resolve_jobs(n_jobs)
-        queries = self._prepare(Q, where, jobs, probes=probes, radius=radius, filter=filter)
+        queries = self._prepare(Q, where, jobs, probes=probes, radius=radius, filter=filter, ranked=False)
         return Candidates(
             *self._searchable(queries).candidates(
                 queries.codes,

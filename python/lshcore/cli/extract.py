@@ -1,0 +1,101 @@
+"""`lshcore extract`: features of images by a network, kept on disk."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .options import usage
+from .progress import Progress
+
+if TYPE_CHECKING:
+    from ..features import FeatureStore
+
+
+def extract_command(
+    dataset: Annotated[
+        str, typer.Option("--dataset", metavar="NAME|folder:DIR", help="A name of `lshcore datasets`, or images.")
+    ],
+    data_dir: Annotated[
+        Path | None, typer.Option("--data-dir", metavar="DIR", help="Where the files of the data set are.")
+    ] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option("--backbone", metavar="NAME", help="resnet50, vit_b_16, timm:NAME, ...; the data set's default."),
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option("--weights", metavar="FILE|random", help="Weights of the backbone; published ones.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Where features go; LSHCORE_CACHE_DIR by default.")
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option("--image-size", metavar="N", min=1, help="Pixels a side; as published by default.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", metavar="N", min=1, help="Images at a time.")] = 64,
+    workers: Annotated[
+        int | None, typer.Option("--workers", metavar="N", min=0, help="Processes that decode images.")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", metavar="cpu|cuda", help="Where the backbone runs; a GPU if there is one.")
+    ] = None,
+    dtype: Annotated[str, typer.Option("--dtype", metavar="NAME", help="float16 or float32, on disk.")] = "float16",
+    bf16: Annotated[
+        bool | None,
+        typer.Option("--bf16/--no-bf16", help="Compute in bfloat16; by default where a CPU gains by it."),
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Fail where an image cannot be decoded.")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Download no weights.")] = False,
+) -> None:
+    """Make features of the images of a data set. Interrupted or killed, the same command goes on where it was."""
+    from .._validation import check_choice
+    from ..data import check_name, load_images
+    from ..features import backbone as make
+    from ..features import cached, extract
+    from ..features.extraction import DTYPES
+
+    with usage("dataset"):
+        check_name(dataset)
+    with usage("dtype"):
+        check_choice(dtype, "extract", "dtype", DTYPES)
+    with usage("device"):
+        check_choice(device, "extract", "device", ("cpu", "cuda", None))
+    with Progress() as progress:
+        progress(0.0, f"loading {dataset}")
+        images = load_images(dataset, data_dir)
+        name = backbone or images.backbone
+        if out is None:
+            store = cached(
+                images,
+                name,
+                weights=weights,
+                image_size=image_size,
+                dtype=dtype,
+                batch_size=batch_size,
+                workers=workers,
+                device=device,
+                bf16=bf16,
+                strict=strict,
+                offline=offline,
+                progress=progress,
+            )
+        else:
+            store = extract(
+                images,
+                make(name, weights, image_size, offline=offline),
+                out,
+                dtype=dtype,
+                batch_size=batch_size,
+                workers=workers,
+                device=device,
+                bf16=bf16,
+                strict=strict,
+                progress=progress,
+            )
+    typer.echo(_summary(store))
+
+
+def _summary(store: "FeatureStore") -> str:
+    figures = store.figures
+    pace = f"{figures['images_per_second']:,.1f} images/s" if figures["images_per_second"] else "no time taken"
+    return f"{figures['images']:,} images, {figures['skipped']:,} skipped, {pace}, {store.path}"

@@ -1,0 +1,94 @@
+"""`lshcore plan`: bits, tables and probes for a recall target, expected and then measured."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import usage
+from .progress import Progress
+
+
+def plan_command(
+    dataset: Annotated[
+        str,
+        typer.Option(
+            "--dataset", metavar="NAME|FILE|folder:DIR", help="A name of `lshcore datasets`, features, or images."
+        ),
+    ] = "digits",
+    recall: Annotated[
+        float, typer.Option("--recall", metavar="R", help="Share of a query's nearest items that are to be found.")
+    ] = 0.9,
+    k: Annotated[int, typer.Option("--k", metavar="N", min=1, help="How many nearest items count.")] = 10,
+    data_dir: Annotated[
+        Path | None, typer.Option("--data-dir", metavar="DIR", help="Where the files of the data set are.")
+    ] = None,
+    labels: Annotated[Path | None, typer.Option("--labels", metavar="FILE.npy", help="Labels of a .npy file.")] = None,
+    backbone: Annotated[
+        str | None, typer.Option("--backbone", metavar="NAME", help="The network that makes features of images.")
+    ] = None,
+    max_tables: Annotated[
+        int, typer.Option("--max-tables", metavar="N", min=1, max=64, help="Tables cost memory: four bytes an item.")
+    ] = 32,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, max=2**32 - 1, help="Of sample and planes.")] = 0,
+    jobs: Annotated[int | None, typer.Option("--jobs", metavar="N", help="Threads; all CPUs by default.")] = None,
+) -> None:
+    """Choose bits, tables and probes of an LSH index for a recall target; say what to expect, and measure it."""
+    with usage("recall"):
+        if not 0 < recall < 1:
+            raise ValueError(f"expected a number between 0 and 1, got {recall:g}")
+
+    from .. import planning
+    from .._progress import part
+    from ..evaluation import Sources, draw, gather
+    from ..evaluation.prepare import prepare
+    from .output import columns
+
+    with Progress() as progress:
+        sources = Sources(dataset, data_dir, labels, () if backbone is None else (backbone,))
+        (data,) = gather(sources, part(progress, 0.0, 0.4))
+        split = draw(data, None, seed)
+        prepared = prepare(data, split, {"centre": True, "l2": True}, jobs)
+        chosen = planning.plan(
+            prepared.gallery,
+            recall,
+            k,
+            queries=prepared.queries,
+            max_tables=max_tables,
+            random_state=seed,
+            n_jobs=jobs,
+            progress=part(progress, 0.4, 0.8),
+        )
+        progress(0.8, "measuring")
+        measured, exhaustive = chosen.measure(jobs)
+    rows = [
+        ("", "expected", "measured", "exhaustive"),
+        _row(f"recall of the {k} nearest", "{:.3f}", chosen.expected.recall, measured.recall, exhaustive.recall),
+        _row("candidates a query", "{:,.0f}", chosen.expected.candidates, measured.candidates, exhaustive.candidates),
+        _row(
+            "bytes an item",
+            "{:,.0f}",
+            chosen.expected.bytes_per_item,
+            measured.bytes_per_item,
+            exhaustive.bytes_per_item,
+        ),
+        _row(
+            "milliseconds a query",
+            "{:.3g}",
+            1e3 * chosen.expected.seconds,
+            1e3 * measured.seconds,
+            1e3 * exhaustive.seconds,
+        ),
+    ]
+    typer.echo(f"{data.name}: {chosen.n_items:,} items of {chosen.dim} features, recall {recall:g}")
+    typer.echo(f"{chosen.n_tables} tables of {chosen.key_bits} bits, {chosen.probes} probes")
+    typer.echo(columns(rows))
+    warnings = list(chosen.warnings)
+    if exhaustive.seconds < measured.seconds:
+        warnings.append("measured, looking at everything is faster than this")
+    for warning in warnings:
+        typer.echo(f"lshcore: {warning}", err=True)
+
+
+def _row(name: str, form: str, *values: float) -> tuple[str, ...]:
+    return (name, *(form.format(value) for value in values))

@@ -1,0 +1,63 @@
+"""torch and torchvision, imported when they are needed; what is wrong with them is said in one line."""
+
+import importlib
+from importlib import metadata
+from typing import Any
+
+_EXTRA = 'install it with: pip install "lshcore[vision]"'
+
+
+def import_torch() -> Any:
+    """The module `torch`.
+
+    Raises
+    ------
+    ImportError
+        If it is missing or broken.
+    """
+    try:
+        return importlib.import_module("torch")
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise ImportError(f"features of images need torch, which is not installed; {_EXTRA}", name="torch") from None
+    except (ImportError, OSError) as error:
+        raise ImportError(
+            f"torch {_version('torch')} cannot be imported ({_line(error)}); "
+            f"mend it with: pip install --force-reinstall torch torchvision"
+        ) from error
+
+
+def import_torchvision() -> Any:
+    """The module `torchvision`, where it fits torch.
+
+    Raises
+    ------
+    ImportError
+        If it is missing, or was built for another torch.
+    """
+    import_torch()
+    try:
+        return importlib.import_module("torchvision")
+    except ModuleNotFoundError as error:
+        if error.name != "torchvision":
+            raise
+        raise ImportError(
+            f"published backbones need torchvision, which is not installed; {_EXTRA}", name="torchvision"
+        ) from None
+    except (RuntimeError, ImportError, OSError, AttributeError) as error:
+        raise ImportError(
+            f"torchvision {_version('torchvision')} does not fit torch {_version('torch')} ({_line(error)}); "
+            f"mend it with: pip install --force-reinstall torch torchvision"
+        ) from error
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "of unknown version"
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())
