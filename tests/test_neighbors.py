@@ -28,7 +28,7 @@ def test_with_every_key_looked_into_it_is_exact(metric):
 
 def test_most_neighbours_are_found():
     exact = KNeighborsTransformer(n_neighbors=10, mode="distance").fit_transform(X)
-    ours = LSHNeighborsTransformer(10).fit_transform(X)
+    ours = LSHNeighborsTransformer(10, probes=64).fit_transform(X)
     assert (np.diff(ours.indptr) == 11).all()
     shared = sum(len(np.intersect1d(a.indices, b.indices)) for a, b in zip(ours, exact, strict=True))
     assert shared > 0.85 * 11 * len(X)
