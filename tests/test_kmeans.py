@@ -48,6 +48,33 @@ def test_every_round_lowers_the_inertia() -> None:
     assert index.inertia_ == pytest.approx(min(inertias), rel=1e-6)
 
 
+def test_spherical_clusters_by_angle() -> None:
+    x = BLOBS[:1500] + 5
+    inertias: list[float] = []
+    index = KMeansIndex(12, max_iter=60, tol=0, spherical=True).fit(
+        x, on_round=lambda n, inertia: inertias.append(inertia)
+    )
+    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+    np.testing.assert_allclose(np.linalg.norm(index.centroids_, axis=1), 1, rtol=1e-6)
+    assert all(later <= earlier * (1 + 1e-6) for earlier, later in itertools.pairwise(inertias))
+    cosines = unit @ index.centroids_.T.astype(np.float64)
+    home = cosines.argmax(axis=1)
+    means = np.array([unit[home == c].sum(axis=0) for c in range(12)])
+    np.testing.assert_allclose(index.centroids_, means / np.linalg.norm(means, axis=1, keepdims=True), atol=1e-4)
+    assert index.inertia_ == pytest.approx((2 - 2 * cosines.max(axis=1)).sum(), rel=1e-4)
+    # Lengths of rows mean nothing: neither to the training nor to where rows and queries are filed.
+    lengths = np.random.default_rng(0).uniform(0.1, 10, (len(x), 1))
+    again = KMeansIndex(12, max_iter=60, tol=0, spherical=True).fit(unit * lengths)
+    np.testing.assert_allclose(again.centroids_, index.centroids_, atol=1e-5)
+    buckets = index.add(x * lengths).candidates(3 * x[:200])
+    assert all(set(buckets[q].tolist()) == set(np.flatnonzero(home == home[q])) for q in range(200))
+
+
+def test_spherical_is_not_for_minibatch() -> None:
+    with pytest.raises(ValueError, match="spherical needs algorithm"):
+        KMeansIndex(3, algorithm="minibatch", spherical=True)
+
+
 def test_threads_and_layout_change_nothing() -> None:
     wanted = KMeansIndex(25).fit(DIGITS, n_jobs=1)
     for x, n_jobs in ((DIGITS, 2), (DIGITS, 8), (np.asfortranarray(DIGITS), None), (DIGITS.astype(np.float16), 2)):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import lshcore
 from lshcore import data
 from lshcore.collisions import any_table, cheapest_sets, probed_keys, same_key, same_sampled_key
-from lshcore.hashers import RandomHyperplanes
+from lshcore.hashers import PStable, RandomHyperplanes
 
 
 class TestFormulas:
@@ -166,3 +166,7 @@ class TestPlan:
     def test_bad_arguments(self, clusters, changed, message):
         with pytest.raises(ValueError, match=message):
             lshcore.plan(**({"X": clusters[0]} | changed))
+
+    def test_hashers_whose_bits_are_no_signs_are_refused(self, clusters):
+        with pytest.raises(TypeError, match="hasher must be one whose bits are signs, got PStable"):
+            lshcore.plan(clusters[0], hasher=PStable(4).fit(clusters[0]))

@@ -7,9 +7,9 @@ void bind_kmeans(py::module_& m) {
     m.def(
         "kmeans",
         [](const Array<float>& x, std::int64_t n_clusters, std::uint64_t seed, int max_iter, double tol, int n_jobs,
-           const py::object& on_round) {
+           const py::object& on_round, bool spherical) {
             const auto rows = matrix(x, "x");
-            KMeansOptions options{n_clusters, seed, max_iter, tol, n_jobs, nullptr};
+            KMeansOptions options{n_clusters, seed, max_iter, tol, n_jobs, spherical, nullptr};
             if (!on_round.is_none())
                 options.on_round = [&on_round](int round, double inertia) {
                     py::gil_scoped_acquire gil;
@@ -23,7 +23,8 @@ void bind_kmeans(py::module_& m) {
             auto centroids = to_array(std::move(result.centroids)).reshape({n_clusters, rows.cols});
             return py::make_tuple(centroids, to_array(std::move(result.labels)), result.inertia, result.rounds);
         },
-        "x"_a.noconvert(), "n_clusters"_a, "seed"_a, "max_iter"_a, "tol"_a, "n_jobs"_a = 1, "on_round"_a = py::none());
+        "x"_a.noconvert(), "n_clusters"_a, "seed"_a, "max_iter"_a, "tol"_a, "n_jobs"_a = 1, "on_round"_a = py::none(),
+        "spherical"_a = false);
     m.def(
         "assign_clusters",
         [](const Array<float>& x, const Array<float>& centroids, int n_jobs) {

@@ -159,6 +159,22 @@ double update_centroids(View<const float> x, const std::vector<std::int32_t>& la
     return std::accumulate(moved.begin(), moved.end(), 0.0);
 }
 
+/// Scales centroids to length 1 (one at the origin stays). Returns how far they are from where they were, squared.
+double normalize_centroids(std::vector<float>& centroids, const std::vector<float>& before, std::int64_t d) {
+    double moved = 0;
+    for (auto at = centroids.begin(); at != centroids.end(); at += d) {
+        double squares = 0;
+        for (auto value = at; value != at + d; ++value) squares += double{*value} * *value;
+        const double scale = squares > 0 ? 1 / std::sqrt(squares) : 1;
+        for (auto value = at; value != at + d; ++value) {
+            *value = static_cast<float>(*value * scale);
+            const double step = double{*value} - before[static_cast<std::size_t>(value - centroids.begin())];
+            moved += step * step;
+        }
+    }
+    return moved;
+}
+
 /// The mean over the columns of their variances.
 double mean_variance(View<const float> x, int n_jobs) {
     std::vector<double> sums(static_cast<std::size_t>(x.cols), 0.0), squares(sums);
@@ -215,7 +231,10 @@ KMeansResult kmeans(View<const float> x, const KMeansOptions& options) {
         previous = result.labels;
         fill_empty_clusters(result.labels, distances, k);
         ++result.rounds;
-        if (update_centroids(x, result.labels, result.centroids, k, options.n_jobs) <= enough) {
+        const std::vector<float> before = result.centroids;
+        double moved = update_centroids(x, result.labels, result.centroids, k, options.n_jobs);
+        if (options.spherical) moved = normalize_centroids(result.centroids, before, x.cols);
+        if (moved <= enough) {
             assign_clusters(x, centroids, result.labels.data(), distances.data(), options.n_jobs);
             result.inertia = ordered_sum(distances);
             break;

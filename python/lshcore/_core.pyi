@@ -44,6 +44,7 @@ def kmeans(
     tol: float,
     n_jobs: int = 1,
     on_round: Callable[[int, float], None] | None = None,
+    spherical: bool = False,
 ) -> tuple[_F32, _I32, float, int]: ...
 def assign_clusters(x: _F32, centroids: _F32, n_jobs: int = 1) -> tuple[_I32, _F32]: ...
 

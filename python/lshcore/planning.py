@@ -17,6 +17,7 @@ from ._validation import as_integer, as_matrix, check_choice, resolve_jobs, reso
 from .collisions import any_table, probed_keys, same_key, same_sampled_key
 from .hamming import distances as hamming_distances
 from .hashers import Hasher, RandomHyperplanes
+from .hashers.lattice import LatticeHasher
 from .index import FlatIndex, LSHIndex
 from .preprocess import Preprocess
 
@@ -182,6 +183,8 @@ def plan(
     where = "plan"
     jobs = resolve_jobs(n_jobs)
     x = as_matrix(X, where, min_rows=20, n_jobs=jobs)
+    if isinstance(hasher, LatticeHasher):
+        raise TypeError(f"{where}: hasher must be one whose bits are signs, got {type(hasher).__name__}")
     if not 0 < recall < 1:
         raise ValueError(f"{where}: recall must be between 0 and 1, got {recall}")
     length = as_integer(k, where, "k", low=1, high=len(x) // 2)

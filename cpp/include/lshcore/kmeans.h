@@ -16,6 +16,8 @@ struct KMeansOptions {
     int max_iter = 25;
     double tol = 1e-4;  // stop once the centroids move less than this, squared, relative to the mean variance
     int n_jobs = 1;
+    bool spherical =
+        false;  // rows have length 1, and so are centroids given: the nearest is the one at the least angle
     std::function<void(int round, double inertia)> on_round;
 };
 

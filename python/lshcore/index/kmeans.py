@@ -45,6 +45,9 @@ class KMeansIndex(Index):
     algorithm : {"lloyd", "minibatch"}
         The core's k-means, which gives the same centroids for any number of threads, or scikit-learn's
         ``MiniBatchKMeans``.
+    spherical : bool
+        Cluster by angle: rows are scaled to length 1 to train on, and so are the centroids, so that a row's nearest
+        centroid is the one at the least angle, whatever its length. [4]_ "lloyd" only.
     random_state : int, None, numpy.random.Generator or numpy.random.RandomState
         Where the first centroids come from.
     vectors : {"float32", "float16", None}
@@ -72,6 +75,8 @@ class KMeansIndex(Index):
     .. [1] S. P. Lloyd, "Least squares quantization in PCM", IEEE Trans. Information Theory 28(2), 1982.
     .. [2] D. Arthur, S. Vassilvitskii, "k-means++: the advantages of careful seeding", SODA 2007.
     .. [3] D. Sculley, "Web-scale k-means clustering", WWW 2010.
+    .. [4] I. S. Dhillon, D. S. Modha, "Concept decompositions for large sparse text data using clustering", Machine
+       Learning 42, 2001.
     """
 
     _keys_from = "vectors"
@@ -89,6 +94,7 @@ class KMeansIndex(Index):
         random_state: Any = 0,
         vectors: str | None = "float32",
         codes: Hasher | None = None,
+        spherical: bool = False,
     ) -> None:
         where = "KMeansIndex"
         super().__init__(codes, vectors)
@@ -102,6 +108,9 @@ class KMeansIndex(Index):
             raise ValueError(f"{where}: tol must be finite and at least 0, got {tol}")
         self.tol = float(tol)
         self.algorithm: str = check_choice(algorithm, where, "algorithm", ALGORITHMS)
+        if spherical and algorithm != "lloyd":
+            raise ValueError(f'{where}: spherical needs algorithm "lloyd", got {algorithm!r}')
+        self.spherical = bool(spherical)
         self.random_state = random_state
 
     @property
@@ -168,7 +177,11 @@ class KMeansIndex(Index):
         seed = resolve_seed(self.random_state, where)
         if self.algorithm == "minibatch":
             return _minibatch(x, self.n_clusters, seed, self.max_iter, jobs)
-        centroids, _, inertia, rounds = _core.kmeans(x, self.n_clusters, seed, self.max_iter, self.tol, jobs, on_round)
+        if self.spherical:
+            x = _core.normalize_rows(x, jobs)
+        centroids, _, inertia, rounds = _core.kmeans(
+            x, self.n_clusters, seed, self.max_iter, self.tol, jobs, on_round, self.spherical
+        )
         return _Clustering(centroids, inertia, rounds)
 
     def _add(self, x: NDArray[np.float32], ids: NDArray[np.int64] | None, jobs: int) -> None:
