@@ -1,6 +1,7 @@
 """Fixtures shared by the tests of the library."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +13,10 @@ from numpy.typing import NDArray
 
 settings.register_profile("lshcore", deadline=None, max_examples=50)
 settings.load_profile("lshcore")
+
+# A shell that starts the tests in the background lets them, and all that they start, ignore Ctrl-C.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 RunPython = Callable[..., str]
 
