@@ -53,8 +53,8 @@ class TestEval:
     def test_no_arguments_runs_every_method_on_digits(self, default_run):
         assert default_run.returncode == 0
         rows = table(default_run.stdout)
-        learned = [name for name in METHODS if name not in ("exhaustive", "k-means", "random-hyperplanes")]
-        expected = ["exhaustive"] + ["k-means"] * 2 + ["random-hyperplanes"] * 10 + learned
+        several = {"k-means": 2, "random-hyperplanes": 10, "cross-polytope": 6, "p-stable": 6}
+        expected = [name for name in METHODS for _ in range(several.get(name, 1))]
         assert [row["method"] for row in rows] == expected
         assert {"p@10", "p@50", "map", "map_retrieved", "recall", "coverage", "candidates"} <= set(rows[0])
         assert {"encode_ms", "probe_ms", "union_ms", "rerank_ms", "total_ms", "speed_up"} <= set(rows[0])
@@ -79,6 +79,32 @@ class TestEval:
         rows = list(csv.DictReader(io.StringIO((tmp_path / "results/results.csv").read_text())))
         assert len(rows) == len(whole["results"]) == 2
         assert "results.json" in run.stderr
+
+    def test_plot_draws_beside_the_results(self, tmp_path):
+        pytest.importorskip("matplotlib")
+        run = call(*QUICK, "--out", tmp_path, "--plot")
+        assert run.returncode == 0
+        drawn = [f"{name}.{kind}" for name in ("quality-cost", "buckets", "pr-curve") for kind in ("png", "svg")]
+        assert sorted(os.listdir(tmp_path)) == sorted([*drawn, "results.csv", "results.json"])
+        assert run.stderr.splitlines()[-1] == f"lshcore: wrote {', '.join(str(tmp_path / name) for name in drawn)}"
+
+    def test_plot_without_matplotlib_ends_before_the_work(self, tmp_path):
+        (tmp_path / "matplotlib.py").write_text("raise ImportError")
+        out = tmp_path / "out"
+        run = call(*QUICK, "--out", out, "--plot", PYTHONPATH=str(tmp_path))
+        assert (run.returncode, run.stdout) == (1, "")
+        assert run.stderr == 'lshcore: plots need matplotlib: pip install "lshcore[plot]"\n'
+        assert not out.exists()
+
+    def test_preset_fills_what_is_not_given(self):
+        result = invoke("eval", "--preset", "report-kmeans", "--clusters", "10,20", "--json")
+        whole = json.loads(result.stdout)
+        assert [(row["method"], row["parameters"].get("clusters")) for row in whole["results"]] == [
+            ("exhaustive", None),
+            ("k-means", 10),
+            ("k-means", 20),
+        ]
+        assert whole["notes"] == ["PCA to 248 dimensions is left out: the features have 64"]
 
     def test_same_seed_same_metrics(self):
         def metrics(seed, jobs):
@@ -216,7 +242,10 @@ class TestExitCodes:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (("eval", "--sweep", "depth=3"), "key must be one of method, bits, tables, key-bits, clusters, probes"),
+            (
+                ("eval", "--sweep", "depth=3"),
+                "key must be one of method, bits, tables, key-bits, hashes, clusters, algorithm",
+            ),
             (("eval", "--sweep", "bits"), "expected key=a,b,c"),
             (("eval", "--sweep", "bits=32", "--bits", "64"), "bits is set twice"),
             (("eval", "--bits", "many"), "expected whole numbers"),
@@ -233,6 +262,10 @@ class TestExitCodes:
             (("eval", "--depth", "3"), "--depth"),
             (("eval", "--radius", "-1"), "radius must be at least 0"),
             (("eval", "--keys", "own"), "keys must be one of blocks, sample"),
+            (("eval", "--algorithm", "spectral"), "algorithm must be one of lloyd, spherical, minibatch"),
+            (("eval", "--hashes", "0"), "hashes must be at least 1, got 0"),
+            (("eval", "--preset", "report"), "preset must be one of report-kmeans, report-kmeans-cifar100"),
+            (("eval", "--plot"), "expected --out DIR beside it"),
             (("plan", "--recall", "1"), "expected a number between 0 and 1, got 1"),
             (("extract", "--dataset", "imagenette"), "dataset must be one of digits, mnist, fashion-mnist"),
             (("datasets", "--download", "imagenette"), "expected one of digits, mnist, fashion-mnist"),
@@ -319,7 +352,14 @@ class TestOtherCommands:
     def test_methods(self):
         result = invoke("methods")
         assert result.exit_code == 0
-        for part in ("exhaustive", "k-means", "random-hyperplanes", "--clusters 10,100,1000", "--key-bits 8,12,16"):
+        for part in (
+            "exhaustive",
+            "k-means",
+            "random-hyperplanes",
+            "--clusters 10,100,1000",
+            "--key-bits 8,12,16",
+            "--hashes 1,2",
+        ):
             assert part in result.stdout
 
     def test_datasets(self, tmp_path):
@@ -337,7 +377,7 @@ class TestOtherCommands:
         assert f"lshcore {command}" in " ".join(result.stdout.split())
 
     def test_help_is_quick_to_import(self):
-        code = "import sys; import lshcore.cli.main; heavy = {'sklearn', 'scipy', 'torch', 'pyarrow'}; "
+        code = "import sys; import lshcore.cli.main; heavy = {'sklearn', 'scipy', 'torch', 'pyarrow', 'matplotlib'}; "
         code += "print(sorted(heavy & set(sys.modules)))"
         run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
         assert run.stdout == "[]\n"

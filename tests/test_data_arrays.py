@@ -362,6 +362,12 @@ class TestArrays:
         with pytest.raises(ValueError, match="features must be real numbers"):
             as_features(values, "here")
 
+    @pytest.mark.parametrize("values", [[[0], [1], [1]], [["a"], ["b"], ["b"]]])
+    def test_a_column_of_labels_is_one_label_an_item(self, values):
+        labels, _ = as_labels(np.array(values), "here")
+        assert labels.tolist() == [0, 1, 1]
+        assert labels.dtype == np.int64
+
     def test_label_kinds(self):
         labels, names = as_labels(np.array([3, 1], np.uint8), "here")
         assert (labels.dtype, labels.tolist(), names) == (np.int64, [3, 1], None)

@@ -36,7 +36,10 @@ def hub(monkeypatch):
     module = types.ModuleType("huggingface_hub")
     module.calls = []
     module.snapshot_download = lambda *args, **options: module.calls.append((args, options))
-    module.HfApi = lambda: types.SimpleNamespace(dataset_info=lambda name: types.SimpleNamespace(sha="c0ffee"))
+    module.siblings = None
+    module.HfApi = lambda: types.SimpleNamespace(
+        dataset_info=lambda name, **options: types.SimpleNamespace(sha="c0ffee", siblings=module.siblings)
+    )
     monkeypatch.setitem(sys.modules, "huggingface_hub", module)
     return module
 
@@ -178,13 +181,48 @@ class TestHub:
 
         def snapshot(*args, **options):
             hub.calls.append(options)
-            folder.mkdir(parents=True)
             (folder / "train-00000-of-00001.parquet").write_bytes(b"")
 
         hub.snapshot_download = snapshot
         assert data.fetch("cifar10-vit-large", tmp_path) == str(folder)
         assert hub.calls[0]["revision"] == "c0ffee"
         assert (folder / ".lshcore-revision").read_text() == "aaaakash001/cifar10_Vit_large c0ffee\n"
+
+    def test_what_was_interrupted_is_gone_on_with(self, tmp_path, hub):
+        folder = tmp_path / "aaaakash001/cifar10_Vit_large"
+
+        def snapshot(*args, **options):
+            hub.calls.append(options)
+            (folder / f"train-{len(hub.calls) - 1:05}-of-00002.parquet").write_bytes(b"")
+            if len(hub.calls) == 1:
+                raise KeyboardInterrupt
+
+        hub.snapshot_download = snapshot
+        with pytest.raises(KeyboardInterrupt):
+            data.fetch("cifar10-vit-large", tmp_path)
+        for _ in range(2):
+            assert data.fetch("cifar10-vit-large", tmp_path) == str(folder)
+        assert len(hub.calls) == 2
+
+    def test_wrong_checksum(self, tmp_path, hub):
+        folder = tmp_path / "aaaakash001/cifar10_Vit_large"
+        path = folder / "train-00000-of-00001.parquet"
+
+        def snapshot(*args, **options):
+            folder.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"right" if hub.calls else b"wrong")
+            hub.calls.append(options)
+
+        def sibling(name, lfs):
+            return types.SimpleNamespace(rfilename=name, lfs=lfs)
+
+        digest = types.SimpleNamespace(sha256=hashlib.sha256(b"right").hexdigest())
+        hub.siblings = [sibling("README.md", None), sibling("other.bin", digest), sibling(path.name, digest)]
+        hub.snapshot_download = snapshot
+        with pytest.raises(data.DatasetNotFound, match=r"train-00000-of-00001.parquet came with a wrong SHA-256"):
+            data.fetch("cifar10-vit-large", tmp_path)
+        assert not path.exists()
+        assert data.fetch("cifar10-vit-large", tmp_path) == str(folder)
 
     def test_gated_sets_are_left_to_their_users(self, tmp_path, hub):
         hub.snapshot_download = lambda *args, **options: hub.calls.append(args) or failing(ConnectionError("refused"))()

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import sys
 
 import numpy as np
 import pytest
@@ -158,6 +159,31 @@ class TestOwnFolder:
         assert names == ["a/1.jpg", "a/2.jpg", "a/loop/b/0.jpg", "b/0.jpg"]
         with pytest.raises(FileNotFoundError):
             images.images[1]
+
+    def test_links_that_lead_nowhere_are_images_that_cannot_be_opened(self, tmp_path):
+        draw(tmp_path / "mine/a/0.jpg")
+        for name in ("mine/a/1.jpg", "mine/b"):  # to themselves
+            (tmp_path / name).symlink_to(tmp_path / name)
+        os.mkfifo(tmp_path / "pipe")
+        for name in ("2.jpg", "3.jpg"):  # opening one would wait for ever
+            (tmp_path / "mine/a" / name).symlink_to(tmp_path / "pipe")
+        images = load_folder(tmp_path / "mine")
+        assert [images.images.name(i) for i in range(len(images))] == ["a/0.jpg", "a/1.jpg"]
+        with pytest.raises(OSError, match="symbolic links"):
+            images.images[1]
+
+    def test_without_pillow(self, tmp_path, monkeypatch):
+        draw(tmp_path / "0.jpg")
+        images = load_folder(tmp_path)
+        for name in ("PIL", "PIL.Image"):
+            monkeypatch.setitem(sys.modules, name, None)
+        with pytest.raises(ImportError, match=r'images need Pillow, .* pip install "lshcore\[vision\]"'):
+            images.images[0]
+
+    def test_home(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("HOME", str(tmp_path))
+        draw(tmp_path / "photos/0.jpg")
+        assert len(data.load_images("folder:~/photos")) == 1
 
     def test_the_checksum_sees_what_changed(self, tmp_path):
         for name in ("a/0.jpg", "b/1.jpg"):

@@ -56,6 +56,18 @@ class TestNusWide:
         assert images.protocol == "nuswide-21"
         assert {"train.txt", "test.txt", "database.txt"} < set(images.source.files)
 
+    def test_lists_that_windows_wrote(self, tmp_path):
+        nuswide(tmp_path / "nuswide_21")
+        expected = data.load_images("nuswide-21", tmp_path)
+        for path in (tmp_path / "nuswide_21").glob("*.txt"):
+            lines = path.read_text().splitlines()
+            path.write_bytes(("\ufeff" + "  \r\n".join([*lines, lines[0]]) + " \r\n\r\n").encode())
+        images = data.load_images("nuswide-21", tmp_path)
+        assert list(images.images.paths) == list(expected.images.paths)
+        np.testing.assert_array_equal(images.labels, expected.labels)
+        for mine, other in zip(images.official_split, expected.official_split, strict=True):
+            np.testing.assert_array_equal(mine, other)  # an image that is listed twice is one
+
     def test_81_labels(self, tmp_path):
         nuswide(tmp_path / "nuswide_81", 81)
         assert data.load_images("nuswide-81", tmp_path).labels.shape == (6, 81)
@@ -103,6 +115,21 @@ class TestImageNet100:
         images = data.load_images("imagenet100", tmp_path)
         assert (images.labels.tolist(), images.labels.dtype) == ([7, 99, 0], np.int64)
         assert (images.official_gallery.tolist(), images.protocol) == ([2], "imagenet100")
+
+    @pytest.mark.parametrize(("odd", "known"), [(None, True), ("n00000050/1", False), ("elsewhere/7", False)])
+    def test_classes_are_called_as_the_paths_call_them(self, tmp_path, odd, known):
+        root = tmp_path / "imagenet100"
+        paths = [f"train/n{label:08}/{label}" for label in range(100)] + ["train/n00000005/x", "val/y"]
+        if odd is not None:
+            paths[7] = f"train/{odd}"
+        values = flags([(label,) for label in range(100)] + [(5,), (6,)], 100)
+        for name, rows in (("train.txt", [100]), ("test.txt", [101]), ("database.txt", [*range(101)])):
+            write_list(root / name, [f"{paths[i]}.JPEG" for i in rows], values[rows])
+        for path in paths:
+            (root / f"{path}.JPEG").parent.mkdir(parents=True, exist_ok=True)
+            (root / f"{path}.JPEG").write_bytes(b"x")
+        expected = tuple(f"n{label:08}" for label in range(100)) if known else None
+        assert data.load_images("imagenet100", tmp_path).class_names == expected
 
     @pytest.mark.parametrize(("labels", "count"), [((1, 2), 2), ((), 0)])
     def test_not_one_label(self, tmp_path, labels, count):

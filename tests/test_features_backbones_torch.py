@@ -1,5 +1,6 @@
 """Networks by name and one's own: what they give, and what is said of weights that do not fit."""
 
+import errno
 import re
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from lshcore.data.dataset import sha256_of
-from lshcore.features import Backbone, backbone
+from lshcore.features import Backbone, backbone, backbones
 from lshcore.features.backbones import remove_classifier
 from lshcore.features.timm_models import _token_means
 from lshcore.features.weights import checksum, published
@@ -124,6 +125,17 @@ class TestTorchvision:
         message = r"fetch https://\S+/resnet18-f37072fd\.pth and put it at \S+checkpoints/resnet18-f37072fd\.pth"
         with pytest.raises(FileNotFoundError, match=message):
             backbone("resnet18", offline=True)
+        with monkeypatch.context() as patch:
+            patch.setenv("HF_HUB_OFFLINE", "1")
+            with pytest.raises(FileNotFoundError, match="HF_HUB_OFFLINE is set: " + message):
+                backbone("resnet18")
+
+        def full(*_, **__):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(torch.hub, "download_url_to_file", full)
+        with pytest.raises(OSError, match=r"No space left on device\): make room, or name another .* TORCH_HOME"):
+            backbone("resnet18")
 
         def fails(*_, **__):
             raise OSError("no route to host")
@@ -144,6 +156,26 @@ class TestTorchvision:
         (tmp_path / "w.pth").rename(tmp_path / "checkpoints" / name)
         path = published(f"https://example.invalid/{name}", "resnet18", offline=True)
         assert backbone("resnet18", path, 64).checksum != resnet.checksum
+
+    @pytest.mark.parametrize(("asked", "name", "resize"), [(None, "V2", 232), ("IMAGENET1K_V1", "V1", 256)])
+    def test_published_weights_by_name_with_their_transform(self, tmp_path, monkeypatch, asked, name, resize):
+        state = models.resnet50(weights=None).state_dict()
+        urls = []
+
+        def published(url, what, offline):
+            urls.append(url)
+            torch.save(state, tmp_path / "w.pth")
+            return tmp_path / "w.pth"
+
+        monkeypatch.setattr(backbones.weights_files, "published", published)
+        made = backbone("resnet50", asked)
+        assert made.weights == f"IMAGENET1K_{name}"
+        assert urls == [models.ResNet50_Weights[made.weights].url]
+        assert made.transform.startswith(f"resize {resize} ")
+
+    def test_published_weights_of_no_such_name(self):
+        with pytest.raises(ValueError, match="weights of resnet50 must be IMAGENET1K_V1, IMAGENET1K_V2, a file or"):
+            backbone("resnet50", "IMAGENET1K_V9")
 
 
 class TestWeights:
@@ -224,6 +256,18 @@ class TestOwn:
         own = Backbone.of(torch.nn.Linear(48, 5), prepare, name="mine", transform="resize 4")
         assert (own.name, own.weights, own.dim, own.transform) == ("mine", "given", 5, "resize 4")
         assert not own.module.training
+
+    def test_the_words_for_a_function_are_the_same_in_every_process(self):
+        def prepare(image):
+            return torch.zeros(3)
+
+        class Prepare:
+            __call__ = staticmethod(prepare)
+
+        for each in (prepare, Prepare()):
+            words = Backbone.of(torch.nn.Identity(), each).transform
+            assert "repare" in words
+            assert "0x" not in words
 
     def test_what_is_no_matrix(self):
         with pytest.raises(ValueError, match=r"'own' must give a matrix \(images, features\), got \(1, 3, 8, 8\)"):

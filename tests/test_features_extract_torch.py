@@ -200,6 +200,18 @@ class TestExtract:
         with pytest.raises(ValueError, match="no finite features for image 0"):
             extract(image_set(tree), made, tmp_path / "b", workers=0)
 
+    @pytest.mark.parametrize("workers", [0, 1])
+    def test_a_transform_that_fails_is_one_line(self, tree, tmp_path, workers):
+        def prepare(image):
+            if image.width == 63:
+                raise ValueError("not so wide")
+            return torch.zeros(3, 2, 2)
+
+        made = Backbone.of(torch.nn.Flatten(), prepare)
+        with pytest.raises(RuntimeError) as raised:
+            extract(image_set(tree), made, tmp_path, workers=workers)
+        assert str(raised.value) == "the transform failed on image 'class1/003.JPEG': not so wide"
+
     def test_a_worker_that_dies(self, tree, tmp_path):
         parent = os.getpid()
 
@@ -291,7 +303,7 @@ class Server:
             deadline = time.monotonic() + 30
             while images_done(folder) == before and time.monotonic() < deadline:
                 time.sleep(0.001)
-            time.sleep(chance.uniform(0, 0.05))
+            time.sleep(chance.uniform(0, 0.03))
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(child, number)
         return int(self.process.stdout.readline())
@@ -324,7 +336,7 @@ def undisturbed(server, tmp_path_factory):
 
 class TestStopped:
     @pytest.mark.parametrize(
-        ("kills", "workers"), [(4, 1), (4, 0), pytest.param(60, 2, marks=pytest.mark.long)], ids=str
+        ("kills", "workers"), [(10, 1), (4, 0), pytest.param(60, 2, marks=pytest.mark.long)], ids=str
     )
     def test_killed_and_gone_on_with(self, server, undisturbed, tmp_path, kills, workers):
         folder, chance, killed = tmp_path / "s", random.Random(kills + workers), 0
@@ -394,12 +406,20 @@ class TestCommand:
         small = ("--backbone", "resnet18", "--weights", "random", "--image-size", 32, "--workers", 0)
         done = call("--dataset", f"folder:{tree}", "--out", tmp_path / "out", *small)
         assert done.exit_code == 0, done.output
-        assert re.fullmatch(rf"80 images, 5 skipped, [\d.,]+ images/s, {tmp_path / 'out'}\n", done.stdout)
+        assert re.fullmatch(
+            rf"80 images, 5 skipped \(skipped.jsonl lists them\), [\d.,]+ images/s, {tmp_path / 'out'}\n", done.stdout
+        )
         done = call("--dataset", f"folder:{tree}", *small)
         assert done.exit_code == 0, done.output
         assert str(tmp_path / "cache" / "features") in done.stdout
         done = call("--dataset", f"folder:{tree}", "--strict", *small)
         assert "strict extraction skips none" in str(done.exception)
+
+    def test_what_bfloat16_costs_is_said(self, call, tree, tmp_path):
+        small = ("--backbone", "resnet18", "--weights", "random", "--image-size", 32, "--workers", 0)
+        done = call("--dataset", f"folder:{tree}", "--out", tmp_path / "out", "--bf16", *small)
+        assert done.exit_code == 0, done.output
+        assert re.search(r"bfloat16 \(cosine to float32 at least 0\.99\d+\)", done.stdout)
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
@@ -407,6 +427,7 @@ class TestCommand:
             (("--dataset", "nothing"), "dataset must be one of"),
             (("--dataset", "digits", "--dtype", "int8"), "dtype must be one of"),
             (("--dataset", "digits", "--device", "tpu"), "device must be one of"),
+            (("--dataset", "digits"), "pixels need no extraction; expected a network, such as resnet18"),
             (("--dataset", "digits", "--batch-size", "0"), "Invalid value for '--batch-size'"),
         ],
     )

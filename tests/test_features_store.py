@@ -1,21 +1,26 @@
 """The feature store by itself, without torch: what is kept when, what is refused, and what is left after a crash."""
 
 import contextlib
+import importlib.metadata
 import json
 import os
 import resource
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+import lshcore
 from lshcore import data
 from lshcore.data import Extraction, ImageSet, Source
 from lshcore.data.images import ArrayImages
+from lshcore.data.parquet_images import ParquetImages
 from lshcore.features import FeatureStore, Skipped, default_directory
 from lshcore.features import files as store_files
+from lshcore.features import writer as writer_module
 from lshcore.features.fingerprint import fingerprint
 from lshcore.features.store import read_skipped
 
@@ -92,6 +97,51 @@ class TestWhole:
         np.testing.assert_array_equal(dataset.labels, np.delete(images.labels, 5))
         assert (tmp_path / "names.txt").read_text().split() == [str(i) for i in range(N) if i != 5]
 
+    def test_the_folder_stands_by_itself(self, tmp_path, configuration, images, monkeypatch):
+        named = replace(images, class_names=("even", "odd"))
+        store = fill(tmp_path, configuration, named, skip=(0, 5, 9))
+        monkeypatch.setattr(data.arrays, "sha256_of", None)  # nothing is read for the checksum
+        monkeypatch.setattr(data.checks, "_check_finite", None)
+        dataset = data.load(f"{tmp_path}/")
+        np.testing.assert_array_equal(dataset.features, store.features)
+        np.testing.assert_array_equal(dataset.labels, images.labels[[1, 2, 3, 4, 6, 7, 8]])
+        assert (dataset.name, dataset.features_name, dataset.protocol) == ("tiny", "own", "official")
+        assert (dataset.class_names, dataset.extraction) == (("even", "odd"), store.extraction)
+        assert [part.tolist() for part in dataset.official_split] == [[0, 1, 2, 3, 4], [5, 6]]
+        assert dataset.source == store.source == data.load_features(str(tmp_path))[1]
+        other = np.arange(7) % 3
+        np.save(tmp_path / "other.npy", other)
+        relabelled = data.load(str(tmp_path), labels=tmp_path / "other.npy")
+        assert (relabelled.labels.tolist(), relabelled.class_names) == (other.tolist(), None)
+
+    def test_a_gallery_of_its_own_is_no_train_part_and_queries(self, tmp_path, configuration, images):
+        lists = replace(images, official_gallery=np.arange(3))
+        fill(tmp_path, configuration, lists)
+        assert data.load(str(tmp_path)).official_split is None
+
+    def test_rows_of_the_same_images(self, tmp_path, configuration, images):
+        whole = fill(tmp_path / "a", configuration, images, skip=(5,))
+        assert whole.has_rows_of(fill(tmp_path / "b", configuration | {"backbone": "other"}, images, skip=(5,)))
+        assert not whole.has_rows_of(fill(tmp_path / "c", configuration, images, skip=(6,)))
+        assert not whole.has_rows_of(fill(tmp_path / "d", configuration | {"fingerprint": "e"}, images, skip=(5,)))
+
+    def test_images_without_labels(self, tmp_path, configuration, images):
+        fill(tmp_path, configuration, replace(images, labels=None))
+        with pytest.raises(ValueError, match="holds features only: give their labels"):
+            data.load(str(tmp_path))
+
+    def test_a_meta_file_of_something_else_is_no_store(self, tmp_path):
+        for content in ("[1]", "{}", "no json"):
+            (tmp_path / "meta.json").write_text(content)
+            assert FeatureStore.find(tmp_path) is None
+
+    def test_versions_are_kept(self, tmp_path, configuration, images):
+        fill(tmp_path, configuration, images)
+        versions = json.loads((tmp_path / "meta.json").read_text())["versions"]
+        assert versions["lshcore"] == lshcore.__version__
+        assert versions["pillow"] == importlib.metadata.version("pillow")
+        assert {"torch", "torchvision"} < set(versions)
+
     def test_all_skipped(self, tmp_path, configuration, images):
         with pytest.raises(ValueError, match=r"none of the 10 images could be decoded \(0: broken\)"):
             fill(tmp_path, configuration, images, skip=range(N))
@@ -108,6 +158,11 @@ class TestWhole:
         bare = ImageSet("tiny", "", images.images, None, images.source)
         assert len({fingerprint(each) for each in (images, relabelled, bare)}) == 3
 
+    def test_fingerprint_of_rows_in_files(self, images, tmp_path):
+        rows = ParquetImages(tmp_path, ["train.parquet"], "image", np.zeros((1, 3), np.int64), N)
+        sources = (Source("here", {"train.parquet": digest}) for digest in ("a", "b"))
+        assert len({fingerprint(replace(images, images=rows, source=each)) for each in sources}) == 2
+
 
 class TestRefused:
     def test_missing(self, tmp_path):
@@ -119,6 +174,10 @@ class TestRefused:
             writer.append(ROWS[:4], [])
         with pytest.raises(ValueError, match=r"are unfinished \(4 of 10 images\): run the same extraction again"):
             FeatureStore.open(tmp_path)
+        for load in (data.load, data.load_features):  # as a data set or beside one, no rows that are still zeros
+            with pytest.raises(ValueError, match=r"are unfinished \(4 of 10 images\)"):
+                load(str(tmp_path))
+        assert not (tmp_path / "features.npy").exists()
 
     @pytest.mark.parametrize(
         ("key", "value", "message"),
@@ -128,6 +187,7 @@ class TestRefused:
             ("dtype", "float16", "dtype was float32, now float16"),
             ("bf16", True, "bf16 was False, now True"),
             ("device", "cuda", "device was cpu, now cuda"),
+            ("fingerprint", "e" * 64, r"features of other images or labels \('tiny' is not what it was then\)"),
         ],
     )
     def test_another_configuration(self, tmp_path, configuration, key, value, message):
@@ -153,7 +213,7 @@ class TestRefused:
     def test_damaged_half_way(self, tmp_path, configuration):
         with FeatureStore.create_or_resume(tmp_path, configuration) as writer:
             writer.append(ROWS[:4], [])
-        os.truncate(tmp_path / "features.npy", 140)
+        os.truncate(tmp_path / "features.npy.part", 140)
         with pytest.raises(ValueError, match="shorter than what was written"):
             FeatureStore.create_or_resume(tmp_path, configuration)
 
@@ -176,16 +236,35 @@ class TestRefused:
             done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
         assert done.stdout.startswith("another process is extracting features into")
 
+    def test_a_writer_that_began_in_between(self, tmp_path, configuration, monkeypatch):
+        """Whoever sees an empty folder, and has to wait for the lock, meets what the other has made of it."""
+        lock = writer_module.StoreWriter._lock
+
+        def slow(self):
+            monkeypatch.setattr(writer_module.StoreWriter, "_lock", lock)
+            with FeatureStore.create_or_resume(tmp_path, configuration | {"backbone": "other"}) as first:
+                first.append(ROWS[:4], [])
+            lock(self)
+
+        monkeypatch.setattr(writer_module.StoreWriter, "_lock", slow)
+        with pytest.raises(ValueError, match="backbone was other, now own"):
+            FeatureStore.create_or_resume(tmp_path, configuration)
+
     def test_unwritable(self, tmp_path, configuration):
         (tmp_path / "file").write_text("")
-        with pytest.raises(OSError, match=r"Not a directory|File exists"):
+        with pytest.raises(OSError, match="there is a file where a folder is needed; choose another"):
             FeatureStore.create_or_resume(tmp_path / "file", configuration)
 
-    @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
     def test_no_permission(self, tmp_path, configuration):
+        user = os.geteuid()
         tmp_path.chmod(0o500)
-        with pytest.raises(PermissionError, match="cannot be written into this folder; choose another"):
-            FeatureStore.create_or_resume(tmp_path / "s", configuration)
+        if user == 0:  # to whom nothing is forbidden
+            os.seteuid(65534)
+        try:
+            with pytest.raises(PermissionError, match="cannot be written into this folder; mend its permissions, or"):
+                FeatureStore.create_or_resume(tmp_path / "s", configuration)
+        finally:
+            os.seteuid(user)
 
 
 class Fails:
@@ -214,7 +293,9 @@ def fill_or_fail(folder, configuration, images):
     try:
         fill(folder, configuration, images, skip=(5,))
     except OSError as error:
-        if str(error).startswith("[Errno 28] the disk is full; make room or choose another folder"):
+        if str(error).startswith(
+            "[Errno 28] the disk is full; make room and run the same command again to go on, or choose"
+        ):
             raise DiskFull from error
         raise
 
@@ -301,6 +382,7 @@ class TestDefaultDirectory:
             default_directory(images, "b", cache_dir=tmp_path),
             default_directory(images, "a", image_size=3, cache_dir=tmp_path),
             default_directory(images, "a", weights="random", cache_dir=tmp_path),
+            default_directory(images, "a", weights="IMAGENET1K_V1", cache_dir=tmp_path),
             default_directory(images, "a", weights=tmp_path / "w", cache_dir=tmp_path),
             default_directory(images, "a", dtype="float32", cache_dir=tmp_path),
             default_directory(images, "a", bf16=True, cache_dir=tmp_path),

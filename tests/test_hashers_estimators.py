@@ -18,6 +18,7 @@ from lshcore.hashers import GRH, ITQ, ITQCCA, SDH, Hasher, PCARandomRotation, Ra
 UNSUPERVISED = ["RandomHyperplanes", "PCAHashing", "PCARandomRotation", "ITQ", "SpectralHashing"]
 SUPERVISED = ["ITQCCA", "SDH", "GRH"]
 EVERY = UNSUPERVISED + SUPERVISED
+LATTICES = ["CrossPolytope", "PStable"]
 
 _SPARSE = "sparse matrices raise TypeError, as objects; the message does not call them sparse"
 _OWN_WORDS = "refused as it should be; lshcore's message has its own form"
@@ -42,7 +43,8 @@ def one_thread() -> Iterator[None]:
 
 
 def make(name: str, n_bits: int = 8, **options) -> Hasher:
-    return getattr(hashers, name)(n_bits=n_bits, **options)
+    size = "n_hashes" if name in LATTICES else "n_bits"
+    return getattr(hashers, name)(**{size: n_bits}, **options)
 
 
 @pytest.fixture
@@ -57,7 +59,7 @@ def test_they_are_registered() -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", EVERY + LATTICES)
 def test_scikit_learn_checks_it(name: str) -> None:
     results = check_estimator(make(name, 1), expected_failed_checks=EXPECTED_FAILURES, on_skip=None, on_fail="raise")
     passed = {result["check_name"] for result in results if result["status"] == "passed"}

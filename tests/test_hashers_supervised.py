@@ -13,8 +13,9 @@ from threadpoolctl import threadpool_limits
 from lshcore.hashers import GRH, ITQ, SDH, RandomHyperplanes
 from lshcore.hashers._blocks import gram, indicators, sample_rows, signs
 from lshcore.hashers.anchors import draw_anchors, gaussian_similarities
-from lshcore.hashers.grh import learn_plane, nystroem, regularise
+from lshcore.hashers.grh import learn_planes, nystroem, regularise
 from lshcore.hashers.sdh import Regression, descend, learn_codes
+from lshcore.hashers.svm import separate
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -176,25 +177,59 @@ def test_regularisation(
         assert not np.array_equal(regularise(kept, kept, y, alpha, cut), kept)
 
 
-def test_planes_are_those_of_scikit_learn(features: NDArray[np.float32], rng: np.random.Generator) -> None:
-    x = features.astype(np.float64)
-    bit = signs(x[:, 0] - 1.0)
-    n_ones = int((bit > 0).sum())
-    assert 3 * n_ones < 300
-    normal, bias = learn_plane(x, bit, 0.5, False, rng)
-    weights = {1.0: np.ceil((300 - n_ones) / n_ones), -1.0: 1}
-    svm = LinearSVC(C=0.5, class_weight=weights, dual=True, max_iter=100_000, tol=1e-8).fit(x, bit)
-    np.testing.assert_allclose(normal, svm.coef_[0], atol=1e-3)
-    assert bias == pytest.approx(svm.intercept_[0], abs=1e-3)
-    opposite, opposite_bias = learn_plane(x, -bit, 0.5, False, rng)
-    np.testing.assert_allclose(opposite, -normal, atol=1e-3)
-    assert opposite_bias == pytest.approx(-bias, abs=1e-3)
-    plain, no_bias = learn_plane(x, bit, 0.5, True, rng)
-    assert np.array_equal(plain, SVC(C=0.5, kernel="linear").fit(x, bit).coef_[0])
-    assert no_bias == 0
-    constant, no_bias = learn_plane(x, np.ones(300), 0.5, False, rng)
-    assert 0.2 < (x @ constant >= 0).mean() < 0.8
-    assert no_bias == 0
+@pytest.mark.parametrize("scale", [1.0, 50.0])
+def test_planes_are_those_of_scikit_learn(
+    features: NDArray[np.float32], rng: np.random.Generator, scale: float
+) -> None:
+    x = scale * features.astype(np.float64)
+    x[:, 3] *= 20
+    margins = features @ rng.normal(size=(24, 9)) + np.linspace(-6, 6, 9) + rng.normal(size=(300, 9))
+    codes = np.concatenate([signs(margins), -signs(margins), np.ones((300, 1))], axis=1)
+    normals, bias = learn_planes(x, codes, 0.5, False, rng)
+    counts = set()
+    for normal, offset, bit in zip(normals[:18], bias, codes.T, strict=False):
+        n_ones = int((bit > 0).sum())
+        rarer = min(n_ones, 300 - n_ones)
+        times = np.ceil((300 - rarer) / rarer)
+        counts.add(times)
+        cost = 0.5 * np.where((bit > 0) == (2 * n_ones <= 300), times, 1)
+        svm = LinearSVC(
+            C=0.5, class_weight={1.0 if 2 * n_ones <= 300 else -1.0: times}, dual=False, max_iter=100_000, tol=1e-8
+        ).fit(x, bit)
+
+        def objective(w: np.ndarray, b: float, bit: np.ndarray = bit, cost: np.ndarray = cost) -> float:
+            return (w @ w + b * b) / 2 + (cost * np.maximum(0, 1 - bit * (x @ w + b)) ** 2).sum()
+
+        assert objective(normal, offset) == pytest.approx(
+            objective(svm.coef_[0], svm.intercept_[0]), rel=2e-3, abs=1e-3
+        )
+        found, wanted = x @ normal + offset, svm.decision_function(x)
+        assert np.corrcoef(found, wanted)[0, 1] > 0.98
+        assert (signs(found) == signs(wanted)).mean() > 0.99
+    assert len(counts) > 3
+    np.testing.assert_allclose(normals[9:18], -normals[:9], atol=0.02 * np.abs(normals).max())
+    assert 0.2 < (x @ normals[18] >= 0).mean() < 0.8  # the same for all rows: a random plane through the mean
+    assert bias[18] == 0
+    plain, no_bias = learn_planes(x, codes, 0.5, True, rng)
+    assert np.array_equal(plain[4], SVC(C=0.5, kernel="linear").fit(x, codes[:, 4]).coef_[0])
+    assert not no_bias.any()
+
+
+@pytest.mark.parametrize("shape", [(30, 80), (40, 40), (200, 1)])
+def test_planes_of_any_shape(rng: np.random.Generator, shape: tuple[int, int]) -> None:
+    x, codes = rng.normal(size=shape), random_codes(rng, 7, shape[0])
+    costs = rng.choice([0.2, 1.0], size=codes.shape)
+    normals, bias = separate(x, codes, costs)
+    for normal, offset, bit, cost in zip(normals, bias, codes.T, costs.T, strict=True):
+        svm = LinearSVC(dual=False, max_iter=10_000, tol=1e-8).fit(x, bit, sample_weight=cost)
+        wanted = np.append(svm.coef_[0], svm.intercept_[0])
+        np.testing.assert_allclose(np.append(normal, offset), wanted, atol=0.03 * np.abs(wanted).max())
+
+
+def test_planes_of_rows_that_are_all_zero() -> None:
+    normals, bias = separate(np.zeros((10, 3)), np.repeat([[1.0], [-1.0]], 5, axis=0), np.ones((10, 1)))
+    assert not normals.any()
+    assert bias.tolist() == [0.0]
 
 
 def test_features_of_all_anchors_have_the_products_of_the_kernel(features: NDArray[np.float32]) -> None:
@@ -216,8 +251,8 @@ def test_grh_by_hand(features: NDArray[np.float32], labels: np.ndarray, rng: np.
     for step in range(2):
         codes = regularise(codes, initial, labels, 0.8)
         assert hasher.flipped_[step] == (codes != initial).mean() > 0
-        planes = [learn_plane(centred, bit, 1.0, False, rng) for bit in codes.T]
-        margins = np.array([centred @ normal + bias for normal, bias in planes]).T
+        normals, bias = learn_planes(centred, codes, 1.0, False, rng)
+        margins = centred @ normals.T + bias
         codes = signs(margins)
     np.testing.assert_allclose(hasher.project(x), margins, atol=1e-4)
 
@@ -279,8 +314,8 @@ def test_kernel_grh(features: NDArray[np.float32], labels: np.ndarray) -> None:
     initial = signs(RandomHyperplanes(6).fit(features).project(features))
     codes = regularise(initial, initial, labels, 1.0)
     generator = np.random.default_rng(0)
-    planes = [learn_plane(root, bit, 1.0, False, generator) for bit in codes.T]
-    margins = np.array([root @ normal + bias for normal, bias in planes]).T
+    normals, bias = learn_planes(root, codes, 1.0, False, generator)
+    margins = root @ normals.T + bias
     np.testing.assert_allclose(hasher.project(features), margins, atol=2e-2)
 
 
@@ -293,6 +328,7 @@ def test_kernel_grh(features: NDArray[np.float32], labels: np.ndarray) -> None:
         (SDH, {"penalty": 0}, ValueError, "penalty must be positive, got 0"),
         (SDH, {"max_samples": 0}, ValueError, "max_samples must be at least 1, got 0"),
         (GRH, {"alpha": 1.5}, ValueError, "alpha must be between 0 and 1, got 1.5"),
+        (GRH, {"alpha": "half"}, TypeError, "alpha must be a number, got 'half'"),
         (GRH, {"kernel": "poly"}, ValueError, "kernel must be one of 'linear', 'rbf', got 'poly'"),
         (GRH, {"variant": "2020"}, ValueError, "variant must be one of 'paper', 'tutorial', got '2020'"),
         (GRH, {"C": 0}, ValueError, "C must be positive, got 0"),

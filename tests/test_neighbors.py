@@ -1,12 +1,16 @@
 """LSHNeighborsTransformer beside scikit-learn's own, and inside its pipelines."""
 
+import pickle
+
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
 from sklearn.base import clone
 from sklearn.cluster import DBSCAN
 from sklearn.datasets import load_digits
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsTransformer
 from sklearn.pipeline import make_pipeline
+from sklearn.utils.estimator_checks import check_estimator
 
 import lshcore
 from lshcore.neighbors import LSHNeighborsTransformer
@@ -62,11 +66,85 @@ def test_fewer_rows_than_neighbours():
         ({"n_neighbors": 0}, ValueError, "LSHNeighborsTransformer.fit: n_neighbors must be"),
         ({"metric": "hamming"}, ValueError, "LSHNeighborsTransformer.fit: metric must be one of"),
         ({"key_bits": 2.5}, TypeError, "LSHNeighborsTransformer.fit: key_bits must be"),
+        ({"key_bits": 300}, ValueError, "LSHNeighborsTransformer.fit: key_bits must be between 1 and 256, got 300"),
+        ({"n_tables": 100, "key_bits": 100}, ValueError, r"n_tables \* key_bits must be at most 4096, got 10000"),
+        ({"probes": 3}, ValueError, "LSHNeighborsTransformer.fit: probes must be at least 16, got 3"),
     ],
 )
 def test_bad_arguments(arguments, error, message):
     with pytest.raises(error, match=message):
         LSHNeighborsTransformer(**arguments).fit(X[:50])
+
+
+def test_too_few_candidates_are_searched_as_a_flat_index_is():
+    ours = LSHNeighborsTransformer(20, n_tables=3, key_bits=40).fit(X[:500])
+    assert (ours.index_.search(X[500:], k=21).n_candidates < 21).all()
+    exact = lshcore.FlatIndex().add(X[:500]).search(X[500:], k=21, rank="l2")
+    graph = ours.transform(X[500:])
+    assert np.array_equal(graph.indices.reshape(-1, 21), exact.ids)
+    np.testing.assert_array_equal(graph.data.reshape(-1, 21), np.sqrt(exact.distances.astype(np.float64)))
+
+
+def test_pickled_and_cached(tmp_path):
+    ours = LSHNeighborsTransformer(5, n_tables=3, key_bits=8).fit(X[:400])
+    ours.set_params(n_tables=2)  # waits for the next fit
+    again = pickle.loads(pickle.dumps(ours))
+    assert (again.transform(X[:50]) != ours.transform(X[:50])).nnz == 0
+    assert again.get_params() == ours.get_params()
+    assert not hasattr(pickle.loads(pickle.dumps(LSHNeighborsTransformer())), "index_")
+    steps = LSHNeighborsTransformer(5), KNeighborsClassifier(5, metric="precomputed")
+    cached = make_pipeline(*steps, memory=str(tmp_path)).fit(X[:400], Y[:400])
+    plain = make_pipeline(*steps).fit(X[:400], Y[:400])
+    assert np.array_equal(cached.fit(X[:400], Y[:400]).predict(X[400:450]), plain.predict(X[400:450]))
+
+
+_OWN_WORDS = "refused as it should be; lshcore's message has its own form"
+_SPARSE = "sparse matrices raise TypeError, as objects; the message does not call them sparse"
+EXPECTED_FAILURES = {
+    "check_n_features_in_after_fitting": _OWN_WORDS,
+    "check_estimators_empty_data_messages": _OWN_WORDS,
+    "check_estimators_nan_inf": _OWN_WORDS,
+    "check_fit2d_predict1d": _OWN_WORDS,
+    "check_complex_data": "complex numbers raise TypeError, not ValueError: the dtype is wrong, not a value",
+    "check_dtype_object": "objects raise TypeError, even where they are all numbers: nothing is cast in silence",
+    "check_estimator_sparse_tag": _SPARSE,
+    "check_estimator_sparse_array": _SPARSE,
+    "check_estimator_sparse_matrix": _SPARSE,
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_scikit_learn_checks_it():
+    results = check_estimator(
+        LSHNeighborsTransformer(2, n_tables=2, key_bits=4),
+        expected_failed_checks=EXPECTED_FAILURES,
+        on_skip=None,
+        on_fail="raise",
+    )
+    passed = {result["check_name"] for result in results if result["status"] == "passed"}
+    assert len(passed) > 25
+    assert not passed & set(EXPECTED_FAILURES)
+
+
+@pytest.mark.parametrize("method", ["fit", "transform"])
+@pytest.mark.parametrize(
+    ("x", "error", "message"),
+    [
+        (csr_matrix(X[:30]), TypeError, "got an object of type csr_matrix"),
+        (np.where(X[:30] > 15, np.nan, X[:30]), ValueError, "expected finite values"),
+        (X[0], ValueError, "X must be 2-d"),
+    ],
+)
+def test_bad_rows(method, x, error, message):
+    transformer = LSHNeighborsTransformer().fit(X[:50])
+    with pytest.raises(error, match=rf"^LSHNeighborsTransformer\.{method}: .*{message}"):
+        getattr(transformer, method)(x)
+
+
+def test_one_row():
+    assert LSHNeighborsTransformer().fit_transform(X[:1]).toarray().tolist() == [[0]]
+    assert LSHNeighborsTransformer().fit(X[:50]).transform(X[:1]).shape == (1, 50)
+    assert LSHNeighborsTransformer().fit(X[:50]).transform(X[:0]).shape == (0, 50)
 
 
 def test_before_fit():

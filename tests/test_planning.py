@@ -26,8 +26,10 @@ class TestFormulas:
         for angle in (0.1, 0.7, 1.5, 2.9):
             x = np.array([[1, 0, 0], [np.cos(angle), np.sin(angle), 0]]) @ np.linalg.qr(random.normal(size=(3, 3)))[0]
             a, b = hasher.fit(x).transform(x)
-            p = same_key(angle, 1)
-            assert abs((a == b).mean() - p) < 5 * np.sqrt(p * (1 - p) / 4096)
+            for key_bits in (1, 4, 8):
+                p, n_keys = same_key(angle, key_bits), 4096 // key_bits
+                same = (a == b).reshape(n_keys, key_bits).all(axis=1).mean()
+                assert abs(same - p) < 5 * np.sqrt(p * (1 - p) / n_keys) + 1 / n_keys
 
     @given(st.integers(1, 40), st.data())
     def test_sampled_keys_are_hypergeometric(self, n_bits, drawn):
@@ -166,6 +168,42 @@ class TestPlan:
     def test_bad_arguments(self, clusters, changed, message):
         with pytest.raises(ValueError, match=message):
             lshcore.plan(**({"X": clusters[0]} | changed))
+
+    @pytest.mark.parametrize(
+        ("changed", "error", "message"),
+        [
+            ({"recall": "0.9"}, TypeError, "plan: recall must be a number, got '0.9'"),
+            ({"recall": True}, TypeError, "plan: recall must be a number, got True"),
+            ({"hasher": "itq"}, TypeError, "plan: hasher must be a fitted Hasher or None, got str"),
+            ({"hasher": RandomHyperplanes(8)}, ValueError, "plan: this RandomHyperplanes is not fitted"),
+            (
+                {"hasher": RandomHyperplanes(8).fit(np.eye(3))},
+                ValueError,
+                "plan: X must have the hasher's 3 columns, got 24",
+            ),
+        ],
+    )
+    def test_arguments_of_the_wrong_kind(self, clusters, changed, error, message):
+        with pytest.raises(error, match=message):
+            lshcore.plan(clusters[0], **changed)
+
+    @pytest.mark.parametrize(
+        "x",
+        [
+            np.ones((200, 8)),
+            np.zeros((200, 8)),
+            np.linspace(-1, 1, 200)[:, None],
+            np.repeat(np.eye(6), 40, axis=0),
+            100 + 0.01 * np.random.default_rng(0).normal(size=(200, 12)),
+        ],
+        ids=["equal", "zero", "line", "duplicates", "far cluster"],
+    )
+    @pytest.mark.parametrize("rank", ["cosine", "l2"])
+    def test_odd_rows_are_planned_for(self, x, rank):
+        plan = lshcore.plan(x, 0.9, 5, rank=rank)
+        assert plan.expected.recall >= 0.9
+        assert plan.measure()[0].recall > 0.75
+        assert any("looking at all" in text for text in plan.warnings)
 
     def test_hashers_whose_bits_are_no_signs_are_refused(self, clusters):
         with pytest.raises(TypeError, match="hasher must be one whose bits are signs, got PStable"):

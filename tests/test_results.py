@@ -13,11 +13,11 @@ from lshcore.data import Dataset, Extraction, Source
 from lshcore.evaluation import results, tables
 from lshcore.evaluation.configurations import Configuration, preprocessing
 from lshcore.evaluation.protocols import draw
-from lshcore.evaluation.runner import STAGES, Evaluation, Result
+from lshcore.evaluation.runner import STAGES, Evaluation, Result, occupancy
 
 PARAMETERS = (
     ("exhaustive", {"rank": "cosine"}),
-    ("k-means", {"clusters": 1000, "probes": 1, "rank": "cosine"}),
+    ("k-means", {"clusters": 1000, "algorithm": "lloyd", "probes": 1, "rank": "cosine"}),
     ("random-hyperplanes", {"tables": 12, "key_bits": 16, "keys": "blocks", "bits": 192, "rank": "cosine"}),
     ("random-hyperplanes", {"bits": 64, "rank": "hamming"}),
 )
@@ -51,6 +51,7 @@ def made_result(number, method, parameters, pca=None, sampled=False):
         vectors="float32",
         nbytes={"codes": 0, "vectors": 960, "ids": 640, "tables": 0},
         n_items=80,
+        buckets=None if method == "exhaustive" else occupancy([1, 2, 3, 10 * number + 4]),
     )
 
 
@@ -108,6 +109,8 @@ class TestReport:
         assert row["bytes_per_item"] == 20.0
         assert {"preprocess", "train", "build"} == set(row["seconds"])
         assert row["curves"]["pr_curve"]["rank"] == [1, 2, 3]
+        assert [each["buckets"] and each["buckets"]["largest"] for each in report["results"]] == [None, 14, 24, 34]
+        assert row["buckets"]["histogram"] == {"sizes": [1, 2, 4, 8, 16], "buckets": [1, 2, 0, 0, 1]}
 
     def test_several_kinds_of_features_stand_side_by_side(self, two_kinds):
         given, extracted = two_kinds["features"]
@@ -159,6 +162,11 @@ class TestCsv:
         assert (row["dataset.name"], row["environment.versions.numpy"]) == ("made", np.__version__)
         assert (row["features.split_hash"], row["seed"], row["k"]) == (draw(made_dataset()).digest, "0", "10 50")
         assert rows[0]["parameters.tables"] == ""
+        full = [{name: value for name, value in row.items() if name.startswith("buckets")} for row in rows[:2]]
+        assert full == [
+            {"buckets.count": "", "buckets.mean": "", "buckets.largest": ""},
+            {"buckets.count": "4", "buckets.mean": "5.0", "buckets.largest": "14"},
+        ]
         assert not any("curve" in name or None in row for row in rows for name in row)
 
     def test_columns_are_grouped(self, report):

@@ -10,8 +10,10 @@ from lshcore.evaluation.methods import METHODS, configure
 from lshcore.evaluation.prepare import prepare
 from lshcore.evaluation.protocols import draw
 from lshcore.evaluation.runner import STAGES, run
+from lshcore.index import FlatIndex
 
 CLASSICAL = ("exhaustive", "k-means", "random-hyperplanes")
+LATTICES = ("cross-polytope", "p-stable")
 EVERYTHING = Options(method=CLASSICAL, tables=(3, 6), key_bits=(6, 9), clusters=(4, 16), probes=(1, 3, 6), bits=(32,))
 
 
@@ -56,6 +58,8 @@ class TestOptions:
             ({"shortlist": (0,)}, "shortlist must be none or at least 1, got 0"),
             ({"k": (0,)}, "k must be at least 1, got 0"),
             ({"rank": ("dot",)}, "rank must be one of cosine, l2, margin, hamming, got dot"),
+            ({"hashes": (0,)}, "hashes must be at least 1, got 0"),
+            ({"algorithm": ("elkan",)}, "algorithm must be one of lloyd, spherical, minibatch, got elkan"),
             ({"pca": (0,)}, "pca must be none, a number of dimensions, or a share between 0 and 1, got 0"),
             ({"pca": (1.5,)}, r"got 1\.5"),
         ],
@@ -69,10 +73,10 @@ class TestGrid:
     def test_default_is_every_method_the_baseline_first(self):
         configurations, notes = configure(Options(), 60_000, 60_000)
         assert notes == []
-        learned = [name for name in METHODS if name not in ("exhaustive", "k-means", "random-hyperplanes")]
-        expected = ["exhaustive"] + ["k-means"] * 3 + ["random-hyperplanes"] * 10 + learned
+        several = {"k-means": 3, "random-hyperplanes": 10, "cross-polytope": 6, "p-stable": 6}
+        expected = [name for name in METHODS for _ in range(several.get(name, 1))]
         assert [each.method for each in configurations] == expected
-        assert configurations[1].parameters == {"clusters": 10, "probes": 1, "rank": "cosine"}
+        assert configurations[1].parameters == {"clusters": 10, "algorithm": "lloyd", "probes": 1, "rank": "cosine"}
         pairs = [(row.parameters["tables"], row.parameters["key_bits"]) for row in configurations[4:13]]
         assert pairs == [(tables, bits) for tables in (3, 6, 12) for bits in (8, 12, 16)]
         assert configurations[-1].parameters == {"bits": 64, "rank": "hamming"}
@@ -82,9 +86,9 @@ class TestGrid:
         options = Options(clusters=(10, 100), probes=(1, 20), tables=(20,), key_bits=(250,))
         configurations, notes = configure(options, 200, 200)
         assert [each.parameters for each in configurations if each.method == "k-means"] == [
-            {"clusters": 10, "probes": 1, "rank": "cosine"}
+            {"clusters": 10, "algorithm": "lloyd", "probes": 1, "rank": "cosine"}
         ]
-        assert len(notes) == 3
+        assert len(notes) == 3 + len(LATTICES)
         assert "10 clusters and 20 probes" in notes[0]
         assert "100 clusters is left out: it needs 4 items a cluster, and the gallery has 200" in notes[1]
         assert "5000 bits, and a code has at most 4096" in notes[2]
@@ -116,8 +120,37 @@ class TestGrid:
             (None, "hamming", 64),
         ]
 
+    def test_pca_to_more_than_there_is_is_left_out_unless_alone(self):
+        for dim, kept, said in ((50, (None, 50, 0.9), 1), (51, (None, 50, 51, 0.9), 0), (None, (None, 50, 51, 0.9), 0)):
+            options = Options(method=("exhaustive",), pca=(None, 50, 51, 0.9))
+            configurations, notes = configure(options, 1000, 1000, dim=dim)
+            assert tuple(each.preprocess["pca"] for each in configurations) == kept
+            assert notes == ["PCA to 51 dimensions is left out: the features have 50"] * said
+        configurations, notes = configure(Options(method=("exhaustive",), pca=(51,)), 1000, 1000, dim=50)
+        assert ([each.preprocess["pca"] for each in configurations], notes) == ([51], [])
+
+    def test_lattices_rank_by_vectors_only(self):
+        options = Options(
+            method=("cross-polytope",),
+            tables=(2, 4),
+            hashes=(1, 3),
+            probes=(2, 5),
+            rank=("cosine", "l2", "margin", "hamming"),
+            shortlist=(None, 10),
+        )
+        configurations, notes = configure(options, 1000, 1000)
+        rows = [tuple(each.parameters.values()) for each in configurations[1:]]
+        expected = [(t, h, p) for t in (2, 4) for h in (1, 3) for p in (2, 5) if p >= t]
+        assert rows == [(*row, rank) for row in expected for rank in ("cosine", "l2")]
+        assert notes == [
+            "cross-polytope with rank margin is left out: its codes have no distance",
+            "cross-polytope with rank hamming is left out: its codes have no distance",
+            "cross-polytope with a shortlist of 10 is left out: its codes have no distance",
+            "cross-polytope with 4 tables and probes 2 is left out: it looks into at least one key a table",
+        ]
+
     def test_probes_mean_clusters_or_keys_over_all_tables(self):
-        options = Options(clusters=(10,), tables=(3, 6), key_bits=(8, 9), bits=(32,), probes=(1, 4, 20))
+        options = Options(CLASSICAL, clusters=(10,), tables=(3, 6), key_bits=(8, 9), bits=(32,), probes=(1, 4, 20))
         configurations, notes = configure(options, 1000, 1000)
         rows = [each.parameters for each in configurations[1:]]
         assert [row["probes"] for row in rows if "clusters" in row] == [1, 4]
@@ -137,7 +170,13 @@ class TestGrid:
 
     def test_shortlists_are_for_exact_ranks(self):
         options = Options(
-            clusters=(10,), tables=(3,), key_bits=(8,), bits=(32,), rank=("cosine", "hamming"), shortlist=(None, 50)
+            CLASSICAL,
+            clusters=(10,),
+            tables=(3,),
+            key_bits=(8,),
+            bits=(32,),
+            rank=("cosine", "hamming"),
+            shortlist=(None, 50),
         )
         configurations, notes = configure(options, 1000, 1000)
         rows = [each.parameters for each in configurations[1:] if each.method in CLASSICAL]
@@ -160,7 +199,14 @@ class TestGrid:
 
     def test_labels_tell_configurations_apart(self):
         ranks = ("cosine", "l2", "hamming")
-        options = Options(probes=(1, 6, 9), rank=ranks, bits=(32, 64), clusters=(10,), shortlist=(None, 5, 50))
+        options = Options(
+            probes=(1, 6, 9),
+            rank=ranks,
+            bits=(32, 64),
+            clusters=(10,),
+            algorithm=("lloyd", "minibatch"),
+            shortlist=(None, 5, 50),
+        )
         configurations, _ = configure(options, 60_000, 60_000)
         labels = [(each.method, METHODS[each.method].label(each.parameters)) for each in configurations]
         assert len(set(labels)) == len(labels)
@@ -281,7 +327,7 @@ class TestRun:
             assert "p@r<=2" in hamming
 
     def test_every_hasher_runs_in_every_form(self, made, split):
-        learned = tuple(name for name in METHODS if name not in CLASSICAL)
+        learned = tuple(name for name in METHODS if name not in CLASSICAL + LATTICES)
         options = Options(
             method=learned, bits=(8,), tables=(2,), key_bits=(4,), keys=("sample",), radius=(0, 2), rank=("cosine",)
         )
@@ -294,6 +340,69 @@ class TestRun:
             assert near["recall"] <= wider["recall"] <= whole["recall"] == 1
             assert 0 < tables["recall"] <= 1
             assert whole["map"] > 0.3  # of four classes
+
+    def test_buckets_are_those_of_the_first_table(self, made, split):
+        options = Options(
+            (*CLASSICAL, *LATTICES), clusters=(8,), tables=(2,), key_bits=(5,), hashes=(1,), bits=(6,), radius=(1,)
+        )
+        configurations, _ = configure(options, 240, 240)
+        prepared = prepare(made, split, preprocessing(None))
+        several = 0
+        for result in run(made, split, configurations):
+            method, parameters = result.configuration.method, result.configuration.parameters
+            index = METHODS[method].build(parameters, prepared, 0, 1, lambda share: None).index
+            if isinstance(index, FlatIndex):
+                assert result.buckets is None
+                continue
+            several += 1
+            sizes = index.bucket_sizes(0)
+            assert sizes.sum() == 240
+            assert result.buckets["count"] == len(sizes)
+            assert result.buckets["mean"] == pytest.approx(240 / len(sizes))
+            assert result.buckets["share_of_largest"] == result.buckets["largest"] / 240 == sizes.max() / 240
+        assert several == 5
+
+    def test_histograms_of_buckets_are_those_of_numpy(self):
+        random = np.random.RandomState(0)
+        for sizes in ([1], [8], [7], [1, 2, 3, 4, 7, 8, 15, 16, 17], random.geometric(0.01, 500), [2**40, 2**40 - 1]):
+            histogram = runner.occupancy(sizes)["histogram"]
+            edges = 2.0 ** np.arange(len(histogram["sizes"]) + 1)
+            assert histogram["sizes"] == edges[:-1].tolist()
+            assert edges[-2] <= max(sizes) < edges[-1]
+            np.testing.assert_array_equal(histogram["buckets"], np.histogram(sizes, edges)[0])
+
+    def test_lattice_keys_are_whole_hashes(self, made, split):
+        options = Options(LATTICES, tables=(2, 4), hashes=(1, 2), probes=(4, 9), rank=("cosine", "l2"))
+        results = evaluate(made, split, options)
+        assert len(results) == 1 + 2 * 16
+        for name in LATTICES:
+            rows = {tuple(r.configuration.parameters.values()): r for r in results if r.configuration.method == name}
+            for (tables, hashes, probes, rank), result in rows.items():
+                assert result.settings["key_bits"] == hashes * (5 if name == "cross-polytope" else 8)
+                assert result.metrics["recall"] <= rows[tables, 1, probes, rank].metrics["recall"]
+                assert rows[tables, hashes, 4, rank].metrics["recall"] <= result.metrics["recall"]
+                assert (
+                    result.metrics["candidates_mean"]
+                    == rows[tables, hashes, probes, "cosine"].metrics["candidates_mean"]
+                )
+
+    def test_lattice_keys_that_are_too_long_are_left_out(self, made, split):
+        notes = []
+        configurations, _ = configure(Options(("p-stable",), tables=(1,), hashes=(32, 33)), 240, 240)
+        results = run(made, split, configurations, left_out=notes.append)
+        assert [r.settings.get("key_bits") for r in results] == [None, 256]
+        (note,) = notes
+        assert note.startswith("p-stable 1 x 33 hashes is left out: LSHIndex: key_bits")
+
+    def test_each_algorithm_of_k_means(self, made, split):
+        options = Options(("k-means",), clusters=(16,), algorithm=("lloyd", "spherical", "minibatch"))
+        _, lloyd, spherical, minibatch = evaluate(made, split, options)
+        assert spherical.label == "16 clusters by spherical"
+        assert spherical.metrics["map"] == pytest.approx(lloyd.metrics["map"], rel=0.3)
+        assert [r.configuration.parameters["algorithm"] for r in (lloyd, minibatch)] == ["lloyd", "minibatch"]
+        assert lloyd.buckets != minibatch.buckets
+        assert minibatch.metrics["map"] == pytest.approx(lloyd.metrics["map"], rel=0.5)
+        assert (lloyd.label, minibatch.label) == ("16 clusters", "16 clusters by minibatch")
 
     def test_labels_teach_supervised_hashers(self, made, split):
         wrong = Dataset("blobs", "", made.features, np.roll(made.labels, 1) * 0 + np.arange(len(made)) % 3, made.source)

@@ -91,6 +91,43 @@ def test_features_of_another_number_of_images_are_refused(tree, tmp_path):
         gather(Sources("imagenet", tree, features=(str(tmp_path / "few.npy"),)))
 
 
+def test_a_store_as_a_data_set_or_beside_the_images(tree, tmp_path):
+    """The images that were left out are left out of the labels and the split too."""
+    store = str(tmp_path / "store")
+    command = ["extract", "--dataset", "imagenet", "--data-dir", str(tree), "--out", store, *NETWORK, "--workers", "0"]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    assert "3 skipped (skipped.jsonl lists them)" in result.stdout
+    network = {"backbones": ("resnet18",), "weights": "random", "image_size": 32}
+    given, made = gather(Sources("imagenet", tree, features=(f"{store}/",), **network))
+    alone, again = gather(Sources(store, features=(f"{store}/",)))
+    assert [each.features_name for each in (given, made, alone, again)] == ["store", "resnet18", "resnet18", "store"]
+    for each in (given, alone, again):
+        assert np.array_equal(each.features, made.features)
+        assert np.array_equal(each.labels, made.labels)
+        assert all(map(np.array_equal, each.official_split, made.official_split))
+        assert (each.class_names, each.protocol) == (made.class_names, "official")
+        assert each.extraction.skipped == 3
+
+
+def test_a_store_of_other_images_is_refused(tree, tmp_path):
+    stores = {}
+    for part in ("train", "val"):
+        stores[part] = str(tmp_path / part)
+        command = ["extract", "--dataset", f"folder:{tree}/imagenet/{part}", "--out", stores[part], *NETWORK]
+        assert CliRunner().invoke(app, [*command, "--workers", "0"]).exit_code == 0
+    with pytest.raises(ValueError, match=r"are of other images \('train', 40 images\) than 'imagenet' \(55 images\)"):
+        gather(Sources("imagenet", tree, features=(stores["train"],)))
+    meta = tmp_path / "val/meta.json"
+    rows = CLASSES * TRAIN - 2
+    whole = json.loads(meta.read_text())
+    whole["figures"] |= {"images": rows, "skipped": 0}
+    meta.write_text(json.dumps(whole))
+    np.save(tmp_path / "val/features.npy", np.zeros((rows, 512), np.float16))
+    with pytest.raises(ValueError, match=r"val must hold features of the same images as .*train, got those of others"):
+        gather(Sources(stores["train"], features=(stores["val"],)))
+
+
 def test_extraction_is_used_again(tree):
     sources = Sources("imagenet", tree, backbones=("resnet18",), weights="random", image_size=32)
     first, second = (gather(sources)[0] for _ in range(2))

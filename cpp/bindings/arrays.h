@@ -63,6 +63,7 @@ void bind_codes(py::module_& m);
 void bind_hamming(py::module_& m);
 void bind_index(py::module_& m);
 void bind_kmeans(py::module_& m);
+void bind_lattice(py::module_& m);
 void bind_metrics(py::module_& m);
 void bind_partition(py::module_& m);
 void bind_project(py::module_& m);

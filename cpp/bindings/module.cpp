@@ -39,6 +39,7 @@ PYBIND11_MODULE(_core, m) {
     python::bind_project(m);
     python::bind_hamming(m);
     python::bind_kmeans(m);
+    python::bind_lattice(m);
     python::bind_partition(m);
     python::bind_metrics(m);
     python::bind_index(m);

@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from . import _core
 from ._estimator import Estimator
 from ._validation import as_integer, as_matrix, check_choice, check_fitted, resolve_jobs
 from .hashers import RandomHyperplanes
-from .index import FlatIndex, LSHIndex
+from .index import LSHIndex
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -20,7 +21,8 @@ class LSHNeighborsTransformer(Estimator):
     """Sparse graph of approximate nearest neighbours, in the place of scikit-learn's ``KNeighborsTransformer``.
 
     What follows in the pipeline takes ``metric="precomputed"``. Rows for which the tables give too few candidates are
-    searched exhaustively, so that every row has its neighbours.
+    searched exhaustively, so that every row has its neighbours. The rows fitted on are kept twice: in the index, and to
+    make it again when the transformer is unpickled.
 
     Parameters
     ----------
@@ -75,12 +77,30 @@ class LSHNeighborsTransformer(Estimator):
         x = as_matrix(X, where, min_rows=1, n_jobs=jobs)
         as_integer(self.n_neighbors, where, "n_neighbors", low=1)
         check_choice(self.metric, where, "metric", tuple(METRICS))
-        bits = as_integer(self.n_tables, where, "n_tables", low=1) * as_integer(self.key_bits, where, "key_bits", low=1)
+        tables = as_integer(self.n_tables, where, "n_tables", low=1)
+        bits = tables * as_integer(self.key_bits, where, "key_bits", low=1, high=_core.MAX_KEY_BITS)
+        if bits > _core.MAX_BITS:
+            raise ValueError(f"{where}: n_tables * key_bits must be at most {_core.MAX_BITS}, got {bits}")
+        if self.probes is not None:
+            as_integer(self.probes, where, "probes", low=tables)
         hasher = RandomHyperplanes(bits, random_state=self.random_state).fit(x)
-        index = LSHIndex(hasher, self.n_tables, self.key_bits, vectors="float32").add(x, n_jobs=jobs)
-        self._flat = FlatIndex().add(x, n_jobs=jobs)
+        index = LSHIndex(hasher, tables, self.key_bits, vectors="float32").add(x, n_jobs=jobs)
         self.index_, self.n_features_in_, self.n_samples_fit_ = index, x.shape[1], len(x)
+        self._rows = x.copy()
         return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        # So that a fitted one can be pickled, as scikit-learn's caches do: an index cannot be, and is made again.
+        state = self.__dict__.copy()
+        if "index_" in state:
+            state["index_"] = self.index_.hasher, self.index_.positions
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if "index_" in state:
+            hasher, positions = state["index_"]
+            self.index_ = LSHIndex(hasher, keys=positions, vectors="float32").add(self._rows)
 
     def transform(self, X: ArrayLike) -> "csr_matrix":
         """Distances of X (m, d) to its nearest rows, float64 (m, n_samples_fit_), ``n_neighbors + 1`` of them a row.
@@ -110,7 +130,7 @@ class LSHNeighborsTransformer(Estimator):
         distances, rows = found.distances.astype(np.float64), found.ids.copy()
         short = np.flatnonzero(found.n_candidates < k)
         if len(short):
-            exact = self._flat.search(x[short], **options)
+            exact = self.index_.search(x[short], radius=self.index_.key_bits, **options)  # every bucket
             distances[short], rows[short] = exact.distances, exact.ids
         return distances, rows
 

@@ -7,13 +7,14 @@ finds out.
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._progress import Progress, part
-from ._validation import as_integer, as_matrix, check_choice, resolve_jobs, resolve_seed
+from ._validation import as_integer, as_matrix, check_choice, check_fitted, resolve_jobs, resolve_seed
 from .collisions import any_table, probed_keys, same_key, same_sampled_key
 from .hamming import distances as hamming_distances
 from .hashers import Hasher, RandomHyperplanes
@@ -183,9 +184,17 @@ def plan(
     where = "plan"
     jobs = resolve_jobs(n_jobs)
     x = as_matrix(X, where, min_rows=20, n_jobs=jobs)
+    if hasher is not None:
+        if not isinstance(hasher, Hasher):
+            raise TypeError(f"{where}: hasher must be a fitted Hasher or None, got {type(hasher).__name__}")
+        check_fitted(hasher, "n_features_in_", where)
+        if hasher.n_features_in_ != x.shape[1]:
+            raise ValueError(f"{where}: X must have the hasher's {hasher.n_features_in_} columns, got {x.shape[1]}")
     if isinstance(hasher, LatticeHasher):
         raise TypeError(f"{where}: hasher must be one whose bits are signs, got {type(hasher).__name__}")
-    if not 0 < recall < 1:
+    if isinstance(recall, bool) or not isinstance(recall, Real):
+        raise TypeError(f"{where}: recall must be a number, got {recall!r}")
+    if not 0 < float(recall) < 1:
         raise ValueError(f"{where}: recall must be between 0 and 1, got {recall}")
     length = as_integer(k, where, "k", low=1, high=len(x) // 2)
     check_choice(rank, where, "rank", RANKS)

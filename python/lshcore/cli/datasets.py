@@ -17,6 +17,7 @@ def datasets_command(
     """List the data sets known by name, where each was found, and how to get what was not."""
     from ..data import CATALOGUE, fetch, locate
     from ..data.arrays import SUFFIXES
+    from ..data.places import DATA_DIR_VARIABLE, root
     from .options import usage
     from .output import columns
 
@@ -24,8 +25,8 @@ def datasets_command(
         with usage("download"):
             if download not in CATALOGUE:
                 raise ValueError(f"expected one of {', '.join(CATALOGUE)}, got {download}")
-            if data_dir is None:
-                raise ValueError("expected --data-dir DIR beside it, to say where")
+            if root(data_dir) is None:
+                raise ValueError(f"expected --data-dir DIR beside it, or {DATA_DIR_VARIABLE}, to say where")
         where = fetch(download, data_dir)
         if where is None:
             raise ValueError(f"nobody offers {download} for download: {CATALOGUE[download].obtain}")
@@ -38,4 +39,5 @@ def datasets_command(
         rows.append((entry.name, f"{entry.items:,}", entry.protocol, found or missing))
     rows.append(("folder:DIR", "any", "holdout", "images of your own: a folder a class, or train/ and val/ of those"))
     rows.append(("FILE", "any", "holdout", f"features and labels of your own: {', '.join(SUFFIXES)}"))
+    rows.append(("DIR", "any", "holdout", "features and labels of your own, or what `lshcore extract` made"))
     typer.echo(columns(rows))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .._progress import part
+from ..evaluation.presets import PRESETS, find_preset
 from .options import default, parse, usage
 from .progress import Progress
 
@@ -41,10 +42,13 @@ def eval_command(
         ),
     ] = None,
     features: Annotated[
-        Texts, typer.Option("--features", metavar="FILE,...", help="Features of the same images, to stand beside.")
+        Texts, typer.Option("--features", metavar="FILE|DIR,...", help="Features of the same images, to stand beside.")
     ] = None,
     weights: Annotated[
-        str | None, typer.Option("--weights", metavar="FILE|random", help="Weights of the backbone; published ones.")
+        str | None,
+        typer.Option(
+            "--weights", metavar="NAME|FILE|random", help="Weights of the backbone; published ones by default."
+        ),
     ] = None,
     image_size: Annotated[
         int | None, typer.Option("--image-size", metavar="N", min=8, help="Side of the images the backbone sees.")
@@ -57,7 +61,11 @@ def eval_command(
     bits: Annotated[Texts, _list("bits", "N", "Code lengths that rank the whole gallery.")] = None,
     tables: Annotated[Texts, _list("tables", "N", "Numbers of hash tables.")] = None,
     key_bits: Annotated[Texts, _list("key-bits", "N", "Bits of a key in each table.")] = None,
+    hashes: Annotated[Texts, _list("hashes", "N", "Whole hashes a key, cross-polytope and p-stable.")] = None,
     clusters: Annotated[Texts, _list("clusters", "N", "Numbers of k-means clusters.")] = None,
+    algorithm: Annotated[
+        Texts, _list("algorithm", "NAME", "How k-means is trained: lloyd, spherical, or minibatch by scikit-learn.")
+    ] = None,
     probes: Annotated[Texts, _list("probes", "N", "Clusters, or keys over all tables, to look into.")] = None,
     keys: Annotated[
         Texts, _list("keys", "NAME", "blocks: tables have bits of their own; sample: some bits of codes of --bits.")
@@ -72,6 +80,12 @@ def eval_command(
     sweep: Annotated[
         Texts, typer.Option("--sweep", metavar="KEY=A,B,C", help="Set the list of an option above; repeatable.")
     ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            "--preset", metavar="NAME", help=f"Lists of a published table, where not given: {', '.join(PRESETS)}."
+        ),
+    ] = None,
     protocol: Annotated[
         str | None,
         typer.Option(
@@ -85,6 +99,9 @@ def eval_command(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Write results.json and results.csv into DIR.")
     ] = None,
+    plot: Annotated[
+        bool, typer.Option("--plot", help="Draw plots beside the results of --out; needs the extra `plot`.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON and nothing else.")] = False,
 ) -> None:
     """Compare methods on one data set, beside exhaustive search. Without options: every method on `digits`.
@@ -96,7 +113,9 @@ def eval_command(
         "bits": bits,
         "tables": tables,
         "key-bits": key_bits,
+        "hashes": hashes,
         "clusters": clusters,
+        "algorithm": algorithm,
         "probes": probes,
         "keys": keys,
         "radius": radius,
@@ -105,12 +124,20 @@ def eval_command(
         "shortlist": shortlist,
         "k": k,
     }
-    options = parse(lists, sweep or [])
+    with usage("preset"):
+        published = find_preset(preset)
+    options = parse(lists, sweep or [], published.lists)
+    protocol = protocol or published.protocol
     _check(dataset, protocol, jobs)
+    if plot and out is None:
+        raise typer.BadParameter("expected --out DIR beside it", param_hint="--plot")
 
-    from ..evaluation import PROTOCOLS, Evaluation, Sources, configure, draw, gather, report, run, write
+    from ..evaluation import PROTOCOLS, Evaluation, Sources, configure, draw, gather, plots, report, run, write
+    from ..evaluation.drawing import check_matplotlib
     from ..evaluation.results import make_folder
 
+    if plot:
+        check_matplotlib()
     if out is not None:  # before the work, not after it
         make_folder(out)
     sources = Sources(
@@ -131,7 +158,7 @@ def eval_command(
         for i, data in enumerate(datasets):
             split = draw(data, protocol, seed)
             leaks = PROTOCOLS[split.name].leak != ""
-            configurations, left_out = configure(options, len(split.gallery), len(split.train), leaks)
+            configurations, left_out = configure(options, len(split.gallery), len(split.train), leaks, data.dim)
             notes += left_out
             tell = part(progress, i / len(datasets), (i + 1) / len(datasets))
             results = run(
@@ -145,6 +172,8 @@ def eval_command(
     if out is not None:
         paths = write(whole, out)
         typer.echo(f"lshcore: wrote {' and '.join(map(str, paths))}", err=True)
+        if plot:
+            typer.echo(f"lshcore: wrote {', '.join(map(str, plots.plot(whole, out)))}", err=True)
     _print(whole, as_json)
 
 

@@ -24,7 +24,12 @@ def extract_command(
         typer.Option("--backbone", metavar="NAME", help="resnet50, vit_b_16, timm:NAME, ...; the data set's default."),
     ] = None,
     weights: Annotated[
-        str | None, typer.Option("--weights", metavar="FILE|random", help="Weights of the backbone; published ones.")
+        str | None,
+        typer.Option(
+            "--weights",
+            metavar="FILE|NAME|random",
+            help="A file, or IMAGENET1K_V1, ...; the best published by default.",
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Where features go; LSHCORE_CACHE_DIR by default.")
@@ -50,6 +55,7 @@ def extract_command(
     """Make features of the images of a data set. Interrupted or killed, the same command goes on where it was."""
     from .._validation import check_choice
     from ..data import check_name, load_images
+    from ..data.images import DEFAULT_BACKBONE, PIXELS
     from ..features import backbone as make
     from ..features import cached, extract
     from ..features.extraction import DTYPES
@@ -64,6 +70,9 @@ def extract_command(
         progress(0.0, f"loading {dataset}")
         images = load_images(dataset, data_dir)
         name = backbone or images.backbone
+        if name == PIXELS:
+            with usage("backbone"):
+                raise ValueError(f"pixels need no extraction; expected a network, such as {DEFAULT_BACKBONE}")
         if out is None:
             store = cached(
                 images,
@@ -96,6 +105,13 @@ def extract_command(
 
 
 def _summary(store: "FeatureStore") -> str:
+    from ..features.store import SKIPPED
+
     figures = store.figures
-    pace = f"{figures['images_per_second']:,.1f} images/s" if figures["images_per_second"] else "no time taken"
-    return f"{figures['images']:,} images, {figures['skipped']:,} skipped, {pace}, {store.path}"
+    said = [f"{figures['images']:,} images", f"{figures['skipped']:,} skipped"]
+    if figures["skipped"]:
+        said[-1] += f" ({SKIPPED} lists them)"
+    said.append(f"{figures['images_per_second']:,.1f} images/s" if figures["images_per_second"] else "no time taken")
+    if store.configuration["bf16"] and "bf16_cosine" in figures:
+        said.append(f"bfloat16 (cosine to float32 at least {figures['bf16_cosine']:.5f})")
+    return ", ".join([*said, str(store.path)])

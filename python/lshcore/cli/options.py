@@ -42,7 +42,9 @@ LISTS: Mapping[str, Callable[[str], Any]] = {
     "bits": _whole,
     "tables": _whole,
     "key-bits": _whole,
+    "hashes": _whole,
     "clusters": _whole,
+    "algorithm": str,
     "probes": _whole,
     "keys": str,
     "radius": _whole,
@@ -54,7 +56,12 @@ LISTS: Mapping[str, Callable[[str], Any]] = {
 
 
 # What an empty list stands for.
-_EMPTY = {"method": "all", "probes": "1 cluster, a key for each table", "radius": "none"}
+_EMPTY = {
+    "method": "all",
+    "hashes": "1,2 for cross-polytope, 4,8 for p-stable",
+    "probes": "1 cluster, a key for each table",
+    "radius": "none",
+}
 
 
 def default(option: str) -> str:
@@ -72,13 +79,19 @@ def usage(option: str | None = None) -> "Iterator[None]":
         raise typer.BadParameter(str(error), param_hint=None if option is None else f"--{option}") from None
 
 
-def parse(given: Mapping[str, Sequence[str] | None], sweeps: Sequence[str]) -> Options:
+def parse(
+    given: Mapping[str, Sequence[str] | None],
+    sweeps: Sequence[str],
+    preset: Mapping[str, tuple[Any, ...]] | None = None,
+) -> Options:
     """Options of an evaluation.
 
     Parameters
     ----------
     given : mapping of option name to texts, each a value or a comma list; None where not given
     sweeps : sequence of "name=a,b,c"
+    preset : mapping of option name to values, optional
+        For the options that neither of the others gives.
 
     Raises
     ------
@@ -99,9 +112,10 @@ def parse(given: Mapping[str, Sequence[str] | None], sweeps: Sequence[str]) -> O
             parts = [each for value in values for part in value.split(",") for each in _span(part.strip())]
             if "" in parts:
                 raise ValueError(f"expected values separated by commas, got {','.join(values)!r}")
-            lists[name.replace("-", "_")] = tuple(dict.fromkeys(LISTS[name](part) for part in parts))
+            lists[name] = tuple(dict.fromkeys(LISTS[name](part) for part in parts))
+    lists = {**(preset or {}), **lists}
     with usage():
-        options = Options(**lists)
+        options = Options(**{name.replace("-", "_"): values for name, values in lists.items()})
     with usage("method"):
         check_methods(options.method)
     return options

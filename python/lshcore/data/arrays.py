@@ -11,7 +11,8 @@
 | a folder   | `features.npy`                                 | `labels.npy`                   |
 
 A folder can also hold `query.npy`, which says which items query, as bool (n,) or as row numbers: the others are then
-the train part. What an .npy file holds stays on disk until it is used. Nothing pickled is read.
+the train part. What `lshcore extract` made is such a folder. What an .npy file holds stays on disk until it is used.
+Nothing pickled is read.
 """
 
 import os
@@ -19,7 +20,7 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,9 @@ from .checks import FEATURE_COLUMNS, FEATURES, LABELS, Names, Parts, as_features
 from .columns import opened, read_column
 from .dataset import Dataset, DatasetNotFound, Matrix, OfficialSplit, Source, sha256_of
 from .mat import load_mat
+
+if TYPE_CHECKING:
+    from ..features.store import FeatureStore
 
 _NPZ = Names(FEATURES, LABELS, ("train_features", "train_labels", "query_features", "query_labels"))
 _PARQUET = Names(FEATURE_COLUMNS, LABELS)
@@ -54,6 +58,7 @@ def load_file(name: str, labels: str | os.PathLike[str] | None = None) -> Datase
         For Parquet without pyarrow.
     """
     path = Path(name)
+    store = find_store(path)
     if labels is not None and not Path(labels).is_file():
         raise DatasetNotFound(f"dataset file {labels} was not found")
     raw_features, raw_labels, split, files = _read(path, labels is None)
@@ -62,6 +67,19 @@ def load_file(name: str, labels: str | os.PathLike[str] | None = None) -> Datase
     if raw_labels is None:
         raise ValueError(f"{path} holds features only: give their labels with --labels FILE.npy")
     checked_labels, class_names = as_labels(raw_labels, name if labels is None else str(labels))
+    if store is not None:
+        return Dataset(
+            name=store.configuration["dataset"],
+            description=f"features that lshcore extracted, {path.name}",
+            features=store.features,
+            labels=checked_labels,
+            source=store.source,
+            protocol="holdout" if split is None else "official",
+            official_split=split,
+            class_names=class_names if labels is not None else store.class_names,
+            extraction=store.extraction,
+            features_name=store.extraction.backbone,
+        )
     return Dataset(
         name=path.resolve().name if path.is_dir() else path.stem,
         description=f"features of one's own, {path.name}",
@@ -84,8 +102,24 @@ def load_features(name: str) -> tuple[Matrix, Source]:
         As `load_file`.
     """
     path = Path(name)
+    store = find_store(path)
+    if store is not None:
+        return store.features, store.source
     values, _, _, files = _read(path, False)
     return as_features(values, str(path)), Source(str(path), {each.name: sha256_of(each) for each in files})
+
+
+def find_store(path: str | os.PathLike[str]) -> "FeatureStore | None":
+    """What `lshcore extract` made, where `path` is the folder of that.
+
+    Raises
+    ------
+    ValueError
+        If it is unfinished or damaged.
+    """
+    from ..features.store import FeatureStore
+
+    return FeatureStore.find(path)
 
 
 def _read(path: Path, labels: bool) -> tuple[NDArray[Any], NDArray[Any] | None, OfficialSplit | None, list[Path]]:

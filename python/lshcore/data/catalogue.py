@@ -101,7 +101,7 @@ def find(name: str, data_dir: DataDir = None, labels: str | os.PathLike[str] | N
     if labels is not None:
         raise ValueError(f"data.load: labels can be given only with a file of features, got dataset {name!r}")
     if name.startswith(FOLDER):
-        return load_folder(Path(name.removeprefix(FOLDER)))
+        return load_folder(Path(name.removeprefix(FOLDER)).expanduser())  # no shell does it behind a colon
     entry = CATALOGUE[name]
     found: Dataset | ImageSet = load_target(entry.loader)(entry, data_dir)
     return found

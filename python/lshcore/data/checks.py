@@ -75,7 +75,7 @@ def _check_finite(rows: NDArray[Any], where: str) -> None:
 
 
 def as_labels(values: NDArray[Any], where: str) -> tuple[Labels, tuple[str, ...] | None]:
-    """Labels as int64 (n,) or bool (n, C), and the names of the classes where the labels were names.
+    """Labels as int64 (n,) or bool (n, C), C over 1, and the names of the classes where the labels were names.
 
     Raises
     ------
@@ -84,6 +84,8 @@ def as_labels(values: NDArray[Any], where: str) -> tuple[Labels, tuple[str, ...]
     """
     if values.dtype.kind == "O" and all(isinstance(value, str) for value in values.flat):
         values = values.astype(str)
+    if values.ndim == 2 and values.shape[1] == 1:  # a column
+        values = values[:, 0]
     if values.ndim == 1 and values.dtype.kind == "U":
         names, labels = np.unique(values, return_inverse=True)
         return labels.astype(np.int64), tuple(str(name) for name in names)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from ..registry import load_target
-from .dataset import DatasetNotFound
+from .dataset import DatasetNotFound, sha256_of
 from .places import DataDir, find, not_found, root
 
 if TYPE_CHECKING:
@@ -14,46 +14,33 @@ if TYPE_CHECKING:
 
 OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
 REVISION_FILE = ".lshcore-revision"
+_UNFINISHED = ".lshcore-unfinished"
 
 _TRUE = ("1", "on", "yes", "true")
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 _NO_ENTRY = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
+# What another source would meet too.
+LOCAL_ERRORS = _FULL_DISK + _NO_ENTRY
+
+
+def offline_by(offline: bool = False) -> str | None:
+    """What says that nothing may be downloaded: the option, else the first variable that does; None if nothing."""
+    variables = (name for name in OFFLINE_VARIABLES if os.environ.get(name, "").lower() in _TRUE)
+    return "offline" if offline else next(variables, None)
 
 
 def fetch(entry: "Entry", data_dir: DataDir = None, offline: bool = False) -> str | None:
-    """Download a data set into the data directory, unless it is there.
-
-    Parameters
-    ----------
-    entry : Entry
-    data_dir : path, optional
-        Where to; without it, the directory that ``LSHCORE_DATA_DIR`` names.
-    offline : bool, default False
-        Never touch the network; ``HF_HUB_OFFLINE`` and ``HF_DATASETS_OFFLINE`` say the same.
-
-    Returns
-    -------
-    str or None
-        The folder that now holds it; None where nobody offers it for download.
-
-    Raises
-    ------
-    DatasetNotFound
-        If it is not there and nothing may be downloaded, no directory is named, or every source failed; the message
-        says what to put where.
-    OSError
-        If the directory cannot be written, or the disk is full.
-    """
+    """Download a data set into the data directory, unless it is there; `lshcore.data.fetch` says the rest."""
     there = find(entry, data_dir)
-    if there is not None:
+    if there is not None and not (there[1] / _UNFINISHED).exists():
         return str(there[1])
     layouts = [layout for layout in entry.layouts if layout.download]
     if not layouts:
         return None
     top = root(data_dir)
-    said = next((name for name in OFFLINE_VARIABLES if os.environ.get(name, "").lower() in _TRUE), None)
-    if offline or said:
-        raise DatasetNotFound(f"{not_found(entry, data_dir)}; nothing was downloaded, as {said or 'offline'} is set")
+    said = offline_by(offline)
+    if said:
+        raise DatasetNotFound(f"{not_found(entry, data_dir)}; nothing was downloaded, as {said} is set")
     if top is None:
         raise not_found(entry, data_dir)
     failures = []
@@ -83,18 +70,31 @@ def _torchvision(top: Path, layout: "Layout", what: str) -> None:
 
 
 def _hub(top: Path, layout: "Layout", what: str) -> None:
-    """Only the files that the layout needs, at one commit, which is written beside them."""
+    """Only the files that the layout needs, at one commit, which is written beside them once their SHA-256 are right.
+
+    huggingface_hub itself looks at their sizes. What was interrupted is marked, so that some of the files are not taken
+    for all of them.
+    """
     try:
         download = load_target("huggingface_hub:snapshot_download")
         api = load_target("huggingface_hub:HfApi")()
     except ImportError as error:
         raise RuntimeError("it needs huggingface_hub, which is not installed: pip install datasets") from error
     repository, _, revision = what.partition("@")
-    commit = revision or str(api.dataset_info(repository).sha)
+    info = api.dataset_info(repository, revision=revision or None, files_metadata=True)
+    commit = revision or str(info.sha)
     folder = top / layout.folders[0]
     patterns = [pattern for patterns in layout.needs for pattern in patterns.split("|")]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / _UNFINISHED).touch()
     download(repository, repo_type="dataset", revision=commit, local_dir=folder, allow_patterns=patterns)
+    for each in info.siblings or ():
+        path = folder / each.rfilename
+        if each.lfs is not None and path.is_file() and sha256_of(path) != each.lfs.sha256:
+            path.unlink()  # so that it is fetched again
+            raise RuntimeError(f"{each.rfilename} came with a wrong SHA-256, and was removed: run the command again")
     (folder / REVISION_FILE).write_text(f"{repository} {commit}\n", encoding="utf-8")
+    (folder / _UNFINISHED).unlink()
 
 
 _WAYS = {"torchvision": _torchvision, "hub": _hub}

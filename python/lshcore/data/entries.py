@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 from .cifar import BATCHES
 from .idx import FILES as IDX_FILES
-from .images import PIXELS
+from .images import DEFAULT_BACKBONE, PIXELS
 from .lists import GALLERY, QUERY, TRAIN
 
 
@@ -76,7 +76,7 @@ class Entry:
     layouts: tuple[Layout, ...] = ()
     class_names: tuple[str, ...] = ()
     n_classes: int = 0
-    backbone: str = "resnet18"
+    backbone: str = DEFAULT_BACKBONE
     loader: str = "lshcore.data.places:load"
     locator: str = "lshcore.data.places:locate"
 

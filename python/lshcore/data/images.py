@@ -3,10 +3,11 @@
 An image is opened only when it is asked for, and every collection can be sent to worker processes.
 """
 
+import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,23 @@ if TYPE_CHECKING:
     from .dataset import Matrix
 
 PIXELS = "pixels"
+DEFAULT_BACKBONE = "resnet18"
+
+
+def pillow() -> Any:
+    """The module `PIL.Image`.
+
+    Raises
+    ------
+    ImportError
+        If it is missing.
+    """
+    try:
+        return importlib.import_module("PIL.Image")
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            'images need Pillow, which is not installed; install it with: pip install "lshcore[vision]"', name="PIL"
+        ) from error
 
 
 class Images(Protocol):
@@ -45,9 +63,8 @@ class ArrayImages:
         return len(self.pixels)
 
     def __getitem__(self, i: int) -> "Image":
-        from PIL import Image
-
-        return Image.fromarray(self.pixels[i])
+        image: Image = pillow().fromarray(self.pixels[i])
+        return image
 
     def name(self, i: int) -> str:
         return str(i)
@@ -64,9 +81,8 @@ class FileImages:
         return len(self.paths)
 
     def __getitem__(self, i: int) -> "Image":
-        from PIL import Image
-
-        return Image.open(self.root / self.paths[i])
+        image: Image = pillow().open(self.root / self.paths[i])
+        return image
 
     def name(self, i: int) -> str:
         return self.paths[i]
@@ -106,7 +122,7 @@ class ImageSet:
     protocol: str = "holdout"
     official_split: OfficialSplit | None = None
     class_names: tuple[str, ...] | None = None
-    backbone: str = "resnet18"
+    backbone: str = DEFAULT_BACKBONE
     official_gallery: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import stat
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -50,14 +51,14 @@ class Listing(Sequence[str]):
 def subfolders(folder: Path) -> list[str]:
     """Names of the folders in a folder, sorted, but for hidden ones."""
     with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+        return sorted(entry.name for entry in entries if _is_folder(entry) and not entry.name.startswith("."))
 
 
 def image_files(root: Path, under: str = "", deep: bool = True) -> Iterator[tuple[str, int]]:
     """Image files under ``root / under``, in order of their paths: each one's path from `root`, and its size.
 
-    Links are followed, hidden files are not looked at. A link to nothing counts as an image of -1 bytes, so that
-    opening it says so.
+    Links are followed, hidden files are not looked at. A link that leads nowhere counts as an image of -1 bytes, so
+    that opening it says so.
 
     Parameters
     ----------
@@ -76,18 +77,26 @@ def _walk(root: str, under: str, deep: bool, above: tuple[tuple[int, int], ...])
     if here in above:  # a link to a folder that contains it
         return
     with os.scandir(folder) as entries:
-        found = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
-    for entry in found:
+        inside = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+    for entry in inside:
         path = f"{under}/{entry.name}" if under else entry.name
-        if entry.is_dir():
+        if _is_folder(entry):
             if deep:
                 yield from _walk(root, path, deep, (*above, here))
-        elif entry.name.lower().endswith(SUFFIXES) and (entry.is_file() or entry.is_symlink()):
-            yield path, _size(entry)
+        elif entry.name.lower().endswith(SUFFIXES):
+            found = _state(entry)
+            if found is None or stat.S_ISREG(found.st_mode):
+                yield path, -1 if found is None else found.st_size
 
 
-def _size(entry: os.DirEntry[str]) -> int:
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    state = _state(entry) if entry.is_symlink() else None
+    return entry.is_dir(follow_symlinks=False) or (state is not None and stat.S_ISDIR(state.st_mode))
+
+
+def _state(entry: os.DirEntry[str]) -> os.stat_result | None:
+    """What the system says about a file, or None of a link to nothing, to itself, or into what is closed to us."""
     try:
-        return entry.stat().st_size
-    except FileNotFoundError:
-        return -1
+        return entry.stat()
+    except OSError:
+        return None

@@ -6,6 +6,7 @@ before the part that exists here is left out.
 """
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 TRAIN, QUERY, GALLERY = "train.txt", "test.txt", "database.txt"
 
+_WNID = re.compile(r"(?:^|/)(n\d{8})[/_]")
 _TRIED = 100  # lines of a list from which the rule for its paths is taken
 
 
@@ -46,7 +48,7 @@ def read_list(path: Path, n_labels: int) -> tuple[list[str], NDArray[np.bool_]]:
         If a line does not have a path and that many flags, or there are no lines.
     """
     paths, flags = [], bytearray()
-    with path.open(encoding="utf-8", errors="surrogateescape") as file:
+    with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue
@@ -140,7 +142,7 @@ def load_multi_label(entry: "Entry", folder: Path) -> ImageSet:
 
 
 def load_one_hot(entry: "Entry", folder: Path) -> ImageSet:
-    """Load lists in which every image has exactly one label: int64 (n,).
+    """Load lists in which every image has exactly one label: int64 (n,); classes are called as the paths call them.
 
     Raises
     ------
@@ -155,4 +157,15 @@ def load_one_hot(entry: "Entry", folder: Path) -> ImageSet:
             f"{folder}: every image must have one label, "
             f"got {int(flags[wrong[0]].sum())} at {images.images.name(int(wrong[0]))}"
         )
-    return replace(images, labels=flags.argmax(axis=1).astype(np.int64))
+    labels = flags.argmax(axis=1).astype(np.int64)
+    return replace(images, labels=labels, class_names=_wnids(images, labels, entry.n_classes))
+
+
+def _wnids(images: ImageSet, labels: NDArray[np.int64], n_classes: int) -> tuple[str, ...] | None:
+    """The wnid of every label, as the paths have it; None where they do not, or disagree."""
+    names: dict[int, str] = {}
+    for i, label in enumerate(labels.tolist()):
+        match = _WNID.search(images.images.name(i))
+        if match and names.setdefault(label, match[1]) != match[1]:
+            return None
+    return tuple(names[label] for label in range(n_classes)) if len(set(names.values())) == n_classes else None

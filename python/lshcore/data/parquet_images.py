@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .columns import opened
+from .images import pillow
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -44,14 +45,13 @@ class ParquetImages:
         return self.n
 
     def __getitem__(self, i: int) -> "Image":
-        from PIL import Image
-
         group, row = self._place(i)
         value = self._column(group)[row].as_py()
         content = value.get("bytes") if isinstance(value, dict) else value
         if content is None:
             raise ValueError(f"{self.root / self.name(i)}: the column {self.column!r} holds no bytes in this row")
-        return Image.open(io.BytesIO(content))
+        image: Image = pillow().open(io.BytesIO(content))
+        return image
 
     def name(self, i: int) -> str:
         group, row = self._place(i)

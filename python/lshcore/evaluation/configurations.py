@@ -7,12 +7,14 @@ from typing import Any
 RANKS = ("cosine", "l2", "margin", "hamming")
 CODE_RANKS = ("margin", "hamming")
 KEYS = ("blocks", "sample")
+ALGORITHMS = ("lloyd", "spherical", "minibatch")
+LATTICE_RANKS = ("cosine", "l2")
 MAX_BITS = 4096
 MAX_KEY_BITS = 256
 MIN_ITEMS_A_CLUSTER = 4
 
 # What no option changes. Result files state it all the same.
-K_MEANS_FIXED: Mapping[str, Any] = {"algorithm": "lloyd", "max_iter": 25, "tol": 1e-4}
+K_MEANS_FIXED: Mapping[str, Any] = {"max_iter": 25, "tol": 1e-4}
 
 # Rows that k-means learns from: more would take long and move the centroids little.
 K_MEANS_ROWS = 200_000
@@ -31,7 +33,9 @@ class Options:
     method : names of methods; empty for all
     bits : code lengths of random hyperplanes that rank the whole gallery by Hamming distance
     tables, key_bits : numbers of tables, and bits a key in each
+    hashes : numbers of whole hashes that make a key of cross-polytope and p-stable; empty for what suits each
     clusters : numbers of k-means clusters
+    algorithm : "lloyd", "spherical" (lloyd by angle) or "minibatch", how k-means is trained
     probes : numbers of clusters, or of keys over all tables, looked into; empty for 1 cluster, and one key a table
     pca : None, a number of dimensions, or a share of the variance
     keys : "blocks", each table its own bits of random hyperplanes, or "sample", each table some bits of codes of `bits`
@@ -50,7 +54,9 @@ class Options:
     bits: tuple[int, ...] = (64,)
     tables: tuple[int, ...] = (3, 6, 12)
     key_bits: tuple[int, ...] = (8, 12, 16)
+    hashes: tuple[int, ...] = ()
     clusters: tuple[int, ...] = (10, 100, 1000)
+    algorithm: tuple[str, ...] = ("lloyd",)
     probes: tuple[int, ...] = ()
     pca: tuple[int | float | None, ...] = (None,)
     keys: tuple[str, ...] = ("blocks",)
@@ -64,13 +70,15 @@ class Options:
         for name in (field.name for field in fields(self) if field.name != "method"):
             values: Sequence[Any] = getattr(self, name)
             option = name.replace("_", "-")
-            if not values and name not in ("probes", "radius"):
+            if not values and name not in ("hashes", "probes", "radius"):
                 raise ValueError(f"{option} must have at least one value, got none")
             for value in values:
                 if name == "rank":
                     valid, expected = value in RANKS, f"one of {', '.join(RANKS)}"
                 elif name == "keys":
                     valid, expected = value in KEYS, f"one of {', '.join(KEYS)}"
+                elif name == "algorithm":
+                    valid, expected = value in ALGORITHMS, f"one of {', '.join(ALGORITHMS)}"
                 elif name == "radius":
                     valid, expected = isinstance(value, int) and value >= 0, "at least 0"
                 elif name == "pca":
@@ -122,7 +130,7 @@ def exhaustive_grid(options: Options, n_gallery: int, n_train: int) -> Grid:
 
 
 def k_means_grid(options: Options, n_gallery: int, n_train: int) -> Grid:
-    """Clusters x probes x rank, without those that the gallery is too small for."""
+    """Clusters x algorithm x probes x rank, without those that the gallery is too small for."""
     grid: list[dict[str, Any]] = []
     rankings, left_out = _rankings(options)
     notes = []
@@ -133,14 +141,15 @@ def k_means_grid(options: Options, n_gallery: int, n_train: int) -> Grid:
                 f"and the gallery has {n_gallery} (train part {n_train})"
             )
             continue
-        for probes in options.probes or (1,):
-            if probes > clusters:
-                notes.append(f"k-means with {clusters} clusters and {probes} probes is left out")
-                continue
-            for ranking in rankings:
-                row = {"clusters": clusters, "probes": probes, **ranking}
-                grid += [row | {"bits": bits} for bits in options.bits] if reads_codes(row) else [row]
-    return grid, notes + left_out
+        for algorithm in options.algorithm:
+            for probes in options.probes or (1,):
+                if probes > clusters:
+                    notes.append(f"k-means with {clusters} clusters and {probes} probes is left out")
+                    continue
+                for ranking in rankings:
+                    row = {"clusters": clusters, "algorithm": algorithm, "probes": probes, **ranking}
+                    grid += [row | {"bits": bits} for bits in options.bits] if reads_codes(row) else [row]
+    return grid, list(dict.fromkeys(notes + left_out))
 
 
 def hyperplanes_grid(options: Options, n_gallery: int, n_train: int) -> Grid:
@@ -187,6 +196,27 @@ def codes_grid(options: Options, n_gallery: int, n_train: int) -> Grid:
             grid += [{"bits": bits, "radius": radius} | ranking for radius in options.radius for ranking in rankings]
         grid += [{"bits": bits} | ranking for ranking in whole]
     return grid, notes
+
+
+def lattice_grid(name: str, hashes: Sequence[int], options: Options, n_gallery: int, n_train: int) -> Grid:
+    """Tables x hashes a key x probes x rank by vectors: the codes number cells, and have no distance to rank by."""
+    grid: list[dict[str, Any]] = []
+    rankings = [{"rank": rank} for rank in options.rank if rank in LATTICE_RANKS] * (None in options.shortlist)
+    unranked = [f"rank {rank}" for rank in options.rank if rank not in LATTICE_RANKS]
+    unranked += [f"a shortlist of {shortlist}" for shortlist in options.shortlist if shortlist is not None]
+    notes = [f"{name} with {what} is left out: its codes have no distance" for what in unranked]
+    for tables in options.tables:
+        for n_hashes in options.hashes or hashes:
+            for probes in options.probes or (tables,):
+                if probes < tables:
+                    notes.append(
+                        f"{name} with {tables} tables and probes {probes} is left out: "
+                        f"it looks into at least one key a table"
+                    )
+                    continue
+                row = {"tables": tables, "hashes": n_hashes, "probes": probes}
+                grid += [row | ranking for ranking in rankings]
+    return grid, list(dict.fromkeys(notes))
 
 
 def _tables(options: Options) -> list[tuple[int, int, int]]:
@@ -241,6 +271,12 @@ def codes_cost(parameters: Parameters, n_queries: int, n_gallery: int) -> float:
     return (0.01 + share) * exhaustive_cost(parameters, n_queries, n_gallery)
 
 
+def lattice_cost(parameters: Parameters, n_queries: int, n_gallery: int) -> float:
+    """As for codes; a hash parts rows like some two bits."""
+    share = min(1.0, 10 * float(parameters["probes"]) / 4.0 ** int(parameters["hashes"]))
+    return (0.01 + share) * exhaustive_cost(parameters, n_queries, n_gallery)
+
+
 def exhaustive_label(parameters: Parameters) -> str:
     """Short text for a table."""
     return str(parameters["rank"])
@@ -249,6 +285,8 @@ def exhaustive_label(parameters: Parameters) -> str:
 def k_means_label(parameters: Parameters) -> str:
     """Short text for a table."""
     label = f"{parameters['clusters']} clusters"
+    if parameters["algorithm"] != "lloyd":
+        label += f" by {parameters['algorithm']}"
     if parameters["probes"] != 1:
         label += f", {parameters['probes']} probes"
     return _ranked(label, parameters)
@@ -265,6 +303,14 @@ def codes_label(parameters: Parameters) -> str:
     if parameters["keys"] == "sample":
         label += f" of {parameters['bits']}"
     if parameters.get("probes", parameters["tables"]) != parameters["tables"]:
+        label += f", {parameters['probes']} probes"
+    return _ranked(label, parameters)
+
+
+def lattice_label(parameters: Parameters) -> str:
+    """Short text for a table."""
+    label = f"{parameters['tables']} x {parameters['hashes']} {'hash' if parameters['hashes'] == 1 else 'hashes'}"
+    if parameters["probes"] != parameters["tables"]:
         label += f", {parameters['probes']} probes"
     return _ranked(label, parameters)
 

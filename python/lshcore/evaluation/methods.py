@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import metrics, registry
 from ..hashers import Hasher
+from ..hashers.lattice import LatticeHasher
 from ..index import FlatIndex, KMeansIndex, LSHIndex
 from ..index.container import Index
 from . import configurations as grids
@@ -140,9 +141,12 @@ def _search(parameters: Parameters) -> Mapping[str, Any]:
 def _build_k_means(parameters: Parameters, prepared: Prepared, seed: int, n_jobs: int, tell: Tell) -> Built:
     clock = _Clock()
     hasher = _fitted("random-hyperplanes", parameters, prepared, seed) if grids.reads_codes(parameters) else None
+    spherical = parameters["algorithm"] == "spherical"
     index = KMeansIndex(
         n_clusters=parameters["clusters"],
         random_state=seed,
+        algorithm="lloyd" if spherical else parameters["algorithm"],
+        spherical=spherical,
         vectors=_vectors(parameters, prepared),
         codes=hasher,
         **grids.K_MEANS_FIXED,
@@ -185,6 +189,21 @@ def _build_codes(name: str, parameters: Parameters, prepared: Prepared, seed: in
     return Built(index, _search(parameters), train_seconds, clock.lap(), settings, rank_gallery)
 
 
+def _build_lattice(name: str, parameters: Parameters, prepared: Prepared, seed: int, n_jobs: int, tell: Tell) -> Built:
+    clock = _Clock()
+    tables, hashes = parameters["tables"], parameters["hashes"]
+    try:
+        hasher: LatticeHasher = registry.load(name)(n_hashes=tables * hashes, random_state=seed).fit(prepared.train)
+        key_bits = hashes * hasher.hash_bits_
+        index = LSHIndex(hasher, tables, key_bits, "blocks", vectors=_vectors(parameters, prepared))
+    except ValueError as error:
+        raise CannotFit(str(error)) from error
+    train_seconds = clock.lap()
+    settings = {key: value for key, value in hasher.get_params().items() if key not in ("n_hashes", "random_state")}
+    index.add(prepared.gallery, n_jobs=n_jobs)
+    return Built(index, _search(parameters), train_seconds, clock.lap(), {"key_bits": key_bits, **settings})
+
+
 def _hashing(name: str, description: str, grid: Callable[[Options, int, int], Grid] = grids.codes_grid) -> Method:
     """A method that is a hasher of the registry."""
     return Method(
@@ -195,6 +214,19 @@ def _hashing(name: str, description: str, grid: Callable[[Options, int, int], Gr
         label=grids.codes_label,
         cost=grids.codes_cost,
         options=("bits", "radius", "tables", "key-bits", "keys", "probes", "rank", "shortlist"),
+    )
+
+
+def _lattice(name: str, description: str, hashes: tuple[int, ...]) -> Method:
+    """A method whose keys are whole hashes of a hasher of the registry, by default as many a key as `hashes` says."""
+    return Method(
+        name=name,
+        description=description,
+        build=partial(_build_lattice, name),
+        grid=partial(grids.lattice_grid, name, hashes),
+        label=grids.lattice_label,
+        cost=grids.lattice_cost,
+        options=("tables", "hashes", "probes", "rank"),
     )
 
 
@@ -217,7 +249,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
                 grid=grids.k_means_grid,
                 label=grids.k_means_label,
                 cost=grids.k_means_cost,
-                options=("clusters", "probes", "rank", "shortlist", "bits"),
+                options=("clusters", "algorithm", "probes", "rank", "shortlist", "bits"),
                 fixed=grids.K_MEANS_FIXED,
             ),
             _hashing(
@@ -225,6 +257,8 @@ METHODS: Mapping[str, Method] = MappingProxyType(
                 "sign bits of random projections: as keys of tables, re-ranked; and as whole codes",
                 grids.hyperplanes_grid,
             ),
+            _lattice("cross-polytope", "keys are the nearest vertices of turned cross-polytopes, by angle", (1, 2)),
+            _lattice("p-stable", "keys are cells along random directions (E2LSH), by Euclidean distance", (4, 8)),
             _hashing("pca-hashing", "sign bits of the principal components"),
             _hashing("pca-random-rotation", "sign bits of randomly rotated principal components"),
             _hashing("itq", "principal components, rotated so that their signs lose the least"),
@@ -247,10 +281,11 @@ def check_methods(names: tuple[str, ...]) -> None:
 
 
 def configure(
-    options: Options, n_gallery: int, n_train: int, leak: bool = False
+    options: Options, n_gallery: int, n_train: int, leak: bool = False, dim: int | None = None
 ) -> tuple[list[Configuration], list[str]]:
     """Every configuration that the options ask for, the baseline first, and a note for each one left out; with
-    `leak`, all of them once more as the protocol was published.
+    `leak`, all of them once more as the protocol was published. With `dim`, the columns of the features, a PCA to more
+    is left out, unless there is no other.
 
     Raises
     ------
@@ -260,8 +295,10 @@ def configure(
     check_methods(options.method)
     chosen = tuple(METHODS) if ALL in options.method or not options.method else options.method
     configurations: list[Configuration] = []
-    notes: list[str] = []
-    for pca, leaks in ((pca, leaks) for leaks in (False, True)[: 1 + leak] for pca in options.pca):
+    too_wide = [pca for pca in options.pca if isinstance(pca, int) and dim is not None and pca > dim]
+    pcas = [pca for pca in options.pca if pca not in too_wide] or options.pca  # one alone fails, and says why
+    notes = [f"PCA to {pca} dimensions is left out: the features have {dim}" for pca in too_wide if pca not in pcas]
+    for pca, leaks in ((pca, leaks) for leaks in (False, True)[: 1 + leak] for pca in pcas):
         for name in (BASELINE, *(name for name in chosen if name != BASELINE)):
             rows, left_out = METHODS[name].grid(options, n_gallery, n_train)
             configurations += [Configuration(name, row, preprocessing(pca), leaks) for row in rows]

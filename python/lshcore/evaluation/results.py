@@ -26,6 +26,7 @@ CURVES = ("pr_curve", "radius_curve")
 # A raw line break follows the bracket, and no JSON string can hold one.
 _NUMBERS = re.compile(r"\[\n[-+.eE\d,\snul]*\]")
 _LEFT_OUT_OF_CSV = ("results", "features", "notes")
+_BUCKETS_IN_CSV = ("count", "mean", "largest")
 
 _GROUPS = (
     "features.name",
@@ -37,6 +38,7 @@ _GROUPS = (
     "sampled",
     "metrics.",
     "times_ms.",
+    "buckets.",
     "",
 )
 
@@ -146,6 +148,7 @@ def _row(result: Result) -> dict[str, Any]:
         "bytes_per_item": result.bytes_per_item,
         "vectors": result.vectors,
         "bytes": dict(result.nbytes),
+        "buckets": result.buckets,
     }
 
 
@@ -173,13 +176,14 @@ def to_json(whole: Mapping[str, Any]) -> str:
 def to_csv(whole: Mapping[str, Any]) -> str:
     """One line a configuration, every scalar of the report as a column; nested names are joined by dots.
 
-    Curves and the checksums of single files are in the JSON only.
+    Curves, histograms of buckets and the checksums of single files are in the JSON only.
     """
     common = {name: value for name, value in _flatten(whole).items() if not name.startswith(_LEFT_OUT_OF_CSV)}
     rows = [
         _flatten(
             {key: value for key, value in row.items() if key != "curves"}
             | {"features": {key: value for key, value in features_of(whole, row).items() if key != "files"}}
+            | {"buckets": {key: (row.get("buckets") or {}).get(key) for key in _BUCKETS_IN_CSV}}
         )
         for row in whole["results"]
     ]
@@ -229,15 +233,16 @@ def write(whole: Mapping[str, Any], folder: str | os.PathLike[str]) -> tuple[Pat
     make_folder(folder)
     paths = folder / "results.json", folder / "results.csv"
     for path, text in zip(paths, (to_json(whole) + "\n", to_csv(whole)), strict=True):
-        _replace(path, text)
+        replace(path, text.encode())
     return paths
 
 
-def _replace(path: Path, text: str) -> None:
+def replace(path: Path, content: bytes) -> None:
+    """Write a file that appears whole or not at all, in place of any old one."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            file.write(text)
+        with temporary.open("wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

@@ -7,10 +7,12 @@ from itertools import groupby
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .._progress import Progress
 from .._validation import resolve_jobs
 from ..data import Dataset
+from ..index import FlatIndex
 from .configurations import Configuration
 from .methods import BASELINE, METHODS, Built, CannotFit, Metrics
 from .prepare import Prepared, prepare
@@ -52,6 +54,8 @@ class Result:
         Bytes of the index, by component.
     n_items : int
         Items in the gallery.
+    buckets : mapping, optional
+        How full the buckets of the first table are, as `occupancy` says; None where everything is one bucket.
     """
 
     configuration: Configuration
@@ -66,6 +70,7 @@ class Result:
     vectors: str | None
     nbytes: Mapping[str, int]
     n_items: int
+    buckets: Mapping[str, Any] | None = None
 
     @property
     def label(self) -> str:
@@ -236,7 +241,39 @@ def _run_one(
         vectors=built.index.vectors,
         nbytes=dict(built.index.nbytes),
         n_items=len(built.index),
+        buckets=None if isinstance(built.index, FlatIndex) else occupancy(built.index.bucket_sizes(0)),
     )
+
+
+def occupancy(sizes: ArrayLike) -> dict[str, Any]:
+    """How full the buckets of a table are.
+
+    Parameters
+    ----------
+    sizes : array_like of int, (buckets,)
+        Rows in each bucket that is not empty.
+
+    Returns
+    -------
+    dict
+        "count" of buckets, "mean" and "largest" size in rows, "share_of_largest" among all rows, and "histogram":
+        "sizes" 1, 2, 4, ... and how many "buckets" have that size or more, but less than twice as many.
+    """
+    sizes = np.asarray(sizes, dtype=np.int64)
+    largest = int(sizes.max())
+    powers = 2 ** np.arange(largest.bit_length())
+    # frexp: the exponent of a power of two and of what lies above it, without a rounded logarithm.
+    places = np.frexp(sizes)[1] - 1
+    return {
+        "count": len(sizes),
+        "mean": float(sizes.mean()),
+        "largest": largest,
+        "share_of_largest": largest / int(sizes.sum()),
+        "histogram": {
+            "sizes": powers.tolist(),
+            "buckets": np.bincount(places, minlength=len(powers)).tolist(),
+        },
+    }
 
 
 def _timed(built: Built, queries: Any, k: int, jobs: int) -> tuple[Any, float]:

@@ -1,10 +1,13 @@
 """What to evaluate: the features of one data set, given, made by networks, or several of both side by side."""
 
 import os
+import pathlib
 from dataclasses import dataclass, replace
 
 from .._progress import Progress, part
-from ..data import Dataset, ImageSet, find, load_features
+from ..data import Dataset, ImageSet, Source, find, load_features
+from ..data.arrays import find_store
+from ..data.dataset import Matrix
 from ..data.images import PIXELS
 
 Path = str | os.PathLike[str]
@@ -25,7 +28,7 @@ class Sources:
     backbones : tuple of str
         Networks that make features, or "pixels".
     features : tuple of path
-        Files of features of the same images, in their order.
+        Files of features of the same images, in their order, or folders that `lshcore extract` made of them.
     weights, image_size, device
         As `lshcore.features.backbone` and `lshcore.features.extract` take them.
     offline : bool
@@ -61,7 +64,7 @@ def gather(sources: Sources, progress: Progress | None = None) -> list[Dataset]:
                 f"dataset {sources.dataset!r} holds features, not images: no backbone can be run on it, "
                 f"got {', '.join(sources.backbones)}"
             )
-        others = [_given(path, found) for path in sources.features]
+        others = [_beside(path, found, sources.dataset) for path in sources.features]
         return _named_apart([found, *others])
     if found.labels is None:  # before hours of extraction
         raise ValueError(
@@ -69,24 +72,43 @@ def gather(sources: Sources, progress: Progress | None = None) -> list[Dataset]:
             f"each class into a folder of its own (lshcore extract makes features without labels)"
         )
     backbones = sources.backbones or (() if sources.features else (found.backbone,))
-    datasets = [_given(path, found) for path in sources.features]
+    datasets = [_of_images(path, found) for path in sources.features]
     for i, name in enumerate(backbones):
         tell = part(progress, i / len(backbones), (i + 1) / len(backbones))
         datasets.append(found.pixels() if name == PIXELS else _extracted(found, name, sources, tell))
     return _named_apart(datasets)
 
 
-def _given(path: str, of: Dataset | ImageSet) -> Dataset:
+def _of_images(path: str, images: ImageSet) -> Dataset:
     """Features in a file, of the images of a data set, in their order."""
+    store = find_store(path)
+    if store is not None:  # which knows what images were left out
+        return replace(store.to_dataset(images), features_name=_name(path))
+    features, source = _rows(path, images)
+    return images.with_features(features, source=source, name=_name(path))
+
+
+def _beside(path: str, dataset: Dataset, first: str) -> Dataset:
+    """Features in a file, of the items of a data set that was itself found in one, `first`, in their order."""
+    store, other = find_store(path), find_store(first)
+    features, source = _rows(path, dataset)
+    if store is not None and other is not None and not store.has_rows_of(other):
+        raise ValueError(f"{path} must hold features of the same images as {first}, got those of others")
+    extraction = None if store is None else store.extraction
+    return replace(dataset, features=features, source=source, features_name=_name(path), extraction=extraction)
+
+
+def _rows(path: str, of: Dataset | ImageSet) -> tuple[Matrix, Source]:
     features, source = load_features(path)
     if len(features) != len(of):
         raise ValueError(
             f"{path} must hold one row an image of dataset {of.name!r} ({len(of):,}), got {len(features):,} rows"
         )
-    name = os.path.basename(path)
-    if isinstance(of, Dataset):
-        return replace(of, features=features, source=source, features_name=name, extraction=None)
-    return of.with_features(features, source=source, name=name)
+    return features, source
+
+
+def _name(path: str) -> str:
+    return pathlib.Path(path).name
 
 
 def _extracted(images: ImageSet, name: str, sources: Sources, progress: Progress) -> Dataset:

@@ -184,8 +184,8 @@ def _table(report: Report, columns: Sequence[Column]) -> "Table":
     table.add_column("", no_wrap=True)
     for column in columns:
         table.add_column(column.heading, justify="right", vertical="bottom", no_wrap=True)
-    for title, rows in groupby(report["results"], key=lambda row: _title(report, row)):
-        table.add_row(Text(title, style="bold"))
+    for group, rows in groupby(report["results"], key=lambda row: title(report, row)):
+        table.add_row(Text(group, style="bold"))
         for row in rows:
             style = "red" if row["speed_up"] < 1 else ""
             label = f"  {row['label']}{' *' if row['sampled_queries'] else ''}"
@@ -193,8 +193,9 @@ def _table(report: Report, columns: Sequence[Column]) -> "Table":
     return table
 
 
-def _title(report: Report, row: Row) -> str:
+def title(report: Report, row: Row) -> str:
+    """What a row is about, but for its parameters: the method, how features were preprocessed, and which ones."""
     pca = row["preprocess"]["pca"]
-    title = str(row["method"]) if pca is None else f"{row['method']}, PCA {pca}"
-    title += ", as published" if row["leak"] else ""
-    return title if len(report["features"]) == 1 else f"{row['features']}: {title}"
+    text = str(row["method"]) if pca is None else f"{row['method']}, PCA {pca}"
+    text += ", as published" if row["leak"] else ""
+    return text if len(report["features"]) == 1 else f"{row['features']}: {text}"

@@ -1,6 +1,7 @@
 """Networks that make features: torchvision's classifiers without their last layer, timm's, and one's own."""
 
 import difflib
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -75,7 +76,8 @@ class Backbone:
         name, weights : str
             What tables call it.
         transform : str, optional
-            What `prepare` does, in words; features made with other words are never taken for these.
+            What `prepare` does, in words; features made with other words are never taken for these. Its ``repr`` if
+            not given, of a function its name.
         image_size : int, optional
 
         Raises
@@ -103,7 +105,7 @@ class Backbone:
             weights=weights,
             checksum=weights_files.checksum(module),
             dim=features.shape[1],
-            transform=transform or " ".join(repr(prepare).split()),
+            transform=transform or _in_words(prepare),
             image_size=image_size,
             module=module,
             prepare=prepare,
@@ -121,8 +123,9 @@ def backbone(
         A classifier of torchvision ("resnet18", "vit_b_16", "alexnet", ...), whose features are the input of its last
         layer, or "timm:NAME".
     weights : str or path, optional
-        A file, "random" (always the same ones, for tests), or None: the published ones, which are downloaded into
-        torch's cache unless they are there.
+        A file, "random" (always the same ones, for tests), or published ones: by their name in torchvision
+        ("IMAGENET1K_V1", ...), whose transform is then used, or None for the best. They are downloaded into torch's
+        cache unless they are there.
     image_size : int, optional
         Side of what the network sees, in pixels; as published if not given.
     offline : bool
@@ -153,23 +156,28 @@ def _torchvision_backbone(name: str, weights: str | Path | None, image_size: int
         near = difflib.get_close_matches(name, known, 3)
         also = f"; did you mean {' or '.join(near)}?" if near else ""
         raise ValueError(f"backbone must be a classifier of torchvision or {TIMM}NAME, got {name!r}{also}")
-    default = models.get_model_weights(name).DEFAULT
-    prepare = default.transforms()
+    offered = models.get_model_weights(name)
+    named = weights is None or str(weights) in offered.__members__
+    chosen = offered[str(weights)] if named and weights is not None else offered.DEFAULT
+    if not named and weights_files.is_published_name(weights):
+        known = [each.name for each in offered]
+        raise ValueError(f"weights of {name} must be {', '.join(known)}, a file or {RANDOM!r}, got {str(weights)!r}")
+    prepare = chosen.transforms()
     if image_size is not None:
         resize = round(image_size * prepare.resize_size[0] / prepare.crop_size[0])
-        prepare = default.transforms(crop_size=image_size, resize_size=resize)
+        prepare = chosen.transforms(crop_size=image_size, resize_size=resize)
     with seeded():
         module = models.get_model(name, weights=None, **_arguments(name, prepare.crop_size[0]))
     head = remove_classifier(module)
-    if weights is None:
-        weights_files.load(module, weights_files.published(default.url, name, offline), (head,))
-    elif weights != RANDOM:
+    if named:
+        weights_files.load(module, weights_files.published(chosen.url, name, offline), (head,))
+    elif weights is not None and weights != RANDOM:
         weights_files.load(module, weights, (head,))
     return Backbone.of(
         module,
         prepare,
         name=name,
-        weights=default.name if weights is None else Path(weights).name,
+        weights=chosen.name if weights is None or named else Path(weights).name,
         transform=(
             f"resize {prepare.resize_size[0]} ({prepare.interpolation.value}), crop {prepare.crop_size[0]}, "
             f"mean {_numbers(prepare.mean)}, std {_numbers(prepare.std)}"
@@ -211,6 +219,12 @@ def seeded() -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         yield
+
+
+def _in_words(prepare: "Prepare") -> str:
+    """``repr``, without the addresses that make it another text in another process."""
+    name = getattr(prepare, "__qualname__", None) or repr(prepare)
+    return re.sub(r" at 0x[0-9a-f]+", "", " ".join(name.split()))
 
 
 def _numbers(values: Any) -> str:

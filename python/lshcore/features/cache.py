@@ -11,6 +11,7 @@ from ..data.dataset import sha256_of
 from ..data.images import ImageSet
 from .fingerprint import fingerprint
 from .store import FORMAT, VERSION, FeatureStore, read_meta
+from .weights import is_published_name
 
 CACHE_VARIABLE = "LSHCORE_CACHE_DIR"
 
@@ -38,14 +39,14 @@ def default_directory(
     FileNotFoundError
         If `weights` names a file that is not there.
     """
-    named = weights is None or weights == "random"
+    named = weights is None or weights == "random" or is_published_name(weights)
     if not named and not Path(str(weights)).is_file():
         raise FileNotFoundError(f"weights must be a file, 'random' or left out, and there is no file {str(weights)!r}")
     asked = {
         "format": [FORMAT, VERSION],
         "images": [image_set.name, len(image_set), fingerprint(image_set)],
         "backbone": backbone,
-        "weights": weights if named else sha256_of(Path(str(weights))),
+        "weights": weights and str(weights) if named else sha256_of(Path(str(weights))),
         "image_size": image_size,
         "precision": [dtype, bf16],
     }

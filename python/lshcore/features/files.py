@@ -6,13 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+_ANOTHER = "choose another folder (lshcore extract --out, or LSHCORE_CACHE_DIR)"
 _ADVICE = {
-    errno.ENOSPC: "the disk is full; make room or choose another folder, and run the same command again to go on",
-    errno.EDQUOT: "the quota is used up; make room or choose another folder, and run the same command again to go on",
-    errno.EFBIG: "files may not grow that large here (ulimit -f, or the file system); choose another folder",
-    errno.EROFS: "the file system is read-only; choose another folder",
-    errno.EACCES: "features cannot be written into this folder; choose another folder, or mend its permissions",
-    errno.EPERM: "features cannot be written into this folder; choose another folder, or mend its permissions",
+    errno.ENOSPC: f"the disk is full; make room and run the same command again to go on, or {_ANOTHER}",
+    errno.EDQUOT: f"the quota is used up; make room and run the same command again to go on, or {_ANOTHER}",
+    errno.EFBIG: f"files may not grow that large here (ulimit -f, or the file system); {_ANOTHER}",
+    errno.EROFS: f"the file system is read-only; {_ANOTHER}",
+    errno.EACCES: f"features cannot be written into this folder; mend its permissions, or {_ANOTHER}",
+    errno.EPERM: f"features cannot be written into this folder; mend its permissions, or {_ANOTHER}",
+    errno.EEXIST: f"there is a file where a folder is needed; {_ANOTHER}",
+    errno.ENOTDIR: f"there is a file where a folder is needed; {_ANOTHER}",
 }
 
 
@@ -61,8 +64,13 @@ def replace(path: Path, content: bytes) -> None:
         sync(descriptor)
     finally:
         os.close(descriptor)
-    os.replace(temporary, path)
-    sync_folder(path.parent)
+    rename(temporary, path)
+
+
+def rename(old: Path, new: Path) -> None:
+    """Give a file another name in its folder, for good."""
+    os.replace(old, new)
+    sync_folder(new.parent)
 
 
 def sync_folder(folder: Path) -> None:

@@ -52,11 +52,16 @@ def import_torchvision() -> Any:
         ) from error
 
 
-def _version(package: str) -> str:
+def installed(package: str) -> str | None:
+    """Version of an installed package, or None; nothing is imported."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
-        return "of unknown version"
+        return None
+
+
+def _version(package: str) -> str:
+    return installed(package) or "of unknown version"
 
 
 def _line(error: BaseException) -> str:

@@ -6,6 +6,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from .._validation import resolve_jobs
@@ -48,7 +49,7 @@ def load(batches: Batches, workers: int, device: str) -> Iterator[Batch]:
             yield batch
         return
     loader = torch.utils.data.DataLoader(
-        batches,
+        _Caught(batches),
         batch_size=None,
         num_workers=workers,
         collate_fn=_same,
@@ -62,7 +63,10 @@ def load(batches: Batches, workers: int, device: str) -> Iterator[Batch]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # newer Pythons warn of forks beside threads
             iterator = iter(loader)
-        yield from iterator
+        for batch in iterator:
+            if isinstance(batch, Exception):
+                raise batch
+            yield batch
     except (RuntimeError, OSError) as error:
         if not _DIED.search(str(error)):
             raise
@@ -73,6 +77,22 @@ def load(batches: Batches, workers: int, device: str) -> Iterator[Batch]:
             f"a process that decodes images was ended by the system, mostly for want of memory ({_first_line(error)}): "
             f"run the same command again with {hint}, and it goes on"
         ) from None
+
+
+@dataclass(frozen=True)
+class _Caught:
+    """Batches, or what went wrong with them: torch would put the traceback into the message of what it raises again."""
+
+    batches: Batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, b: int) -> Batch | Exception:
+        try:
+            return self.batches[b]
+        except Exception as error:
+            return error
 
 
 def _same(value: Any) -> Any:

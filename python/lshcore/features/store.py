@@ -2,15 +2,16 @@
 
 ::
 
-    features.npy   (m, d) float16 or float32, one row for each image that could be decoded
+    features.npy   (m, d) float16 or float32, one row for each image that could be decoded; once all of them are there
     labels.npy     labels of the rows, where the images have any
+    query.npy      int64, the rows that query, where the images come as a train part and queries
     names.txt      names of the rows, one a line
     rows.npy       int64 (m,), the image of each row; only where images were skipped
     skipped.jsonl  {"index", "name", "reason"} of each image that could not be decoded
-    meta.json      what was extracted with what (the configuration), and the figures of the extraction
+    meta.json      what was extracted with what (the configuration, versions), and the figures of the extraction
     progress.json  how far it is, while it runs
 
-The .npy files stand by themselves: ``lshcore eval --dataset features.npy --labels labels.npy`` takes them.
+The folder stands by itself: ``lshcore eval --dataset DIR`` takes it, and ``--features DIR`` beside the images.
 """
 
 import json
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 FORMAT = "lshcore.features"
 VERSION = 1
 
-FEATURES, LABELS, NAMES, ROWS = "features.npy", "labels.npy", "names.txt", "rows.npy"
+FEATURES, LABELS, QUERY, NAMES, ROWS = "features.npy", "labels.npy", "query.npy", "names.txt", "rows.npy"
 SKIPPED, META, PROGRESS = "skipped.jsonl", "meta.json", "progress.json"
 
 # What a person may read of it, but what makes no features different: the checksum says which weights they are.
@@ -79,6 +80,8 @@ class FeatureStore:
         and, where bfloat16 was tried, "bf16_cosine" (least, to float32) and "bf16_speedup".
     checksums : mapping of str to str
         SHA-256 of the .npy files, by file name.
+    class_names : tuple of str or None
+        ``class_names[label]``, where the images had them.
     """
 
     path: Path
@@ -87,6 +90,7 @@ class FeatureStore:
     extraction: Extraction
     figures: Mapping[str, Any]
     checksums: Mapping[str, str]
+    class_names: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.features)
@@ -128,7 +132,23 @@ class FeatureStore:
             extraction=Extraction(**meta["extraction"]),
             figures=meta["figures"],
             checksums=meta["checksums"],
+            class_names=tuple(meta["class_names"]) if meta.get("class_names") else None,
         )
+
+    @classmethod
+    def find(cls, path: str | os.PathLike[str]) -> Self | None:
+        """The store in a folder; None where there is none, whatever else lies there.
+
+        Raises
+        ------
+        ValueError
+            If it is unfinished or damaged.
+        """
+        try:
+            meta = json.loads((Path(path) / META).read_bytes())
+        except (OSError, ValueError):
+            return None
+        return cls.open(path) if isinstance(meta, dict) and meta.get("format") == FORMAT else None
 
     @classmethod
     def create_or_resume(cls, path: str | os.PathLike[str], configuration: Mapping[str, Any]) -> "StoreWriter":
@@ -176,8 +196,17 @@ class FeatureStore:
                 f"the features in {self.path} are of other images ({self.configuration['dataset']!r}, "
                 f"{self.configuration['images']:,} images) than {image_set.name!r} ({len(image_set):,} images)"
             )
-        source = Source(where=str(self.path), files={FEATURES: self.checksums[FEATURES]})
-        return image_set.with_features(self.features, self.extraction, rows=self.rows, source=source)
+        return image_set.with_features(self.features, self.extraction, rows=self.rows, source=self.source)
+
+    def has_rows_of(self, other: "FeatureStore") -> bool:
+        """Whether each row is of the same image as that row of another store."""
+        mine, theirs = ([each.index for each in store.skipped] for store in (self, other))
+        return self.configuration["fingerprint"] == other.configuration["fingerprint"] and mine == theirs
+
+    @property
+    def source(self) -> Source:
+        """Where the features are, with their checksum, for which nothing is read."""
+        return Source(where=str(self.path), files={FEATURES: self.checksums[FEATURES]})
 
 
 def read_meta(folder: Path) -> dict[str, Any] | None:
@@ -225,10 +254,10 @@ def check_configuration(folder: Path, stored: Mapping[str, Any], wanted: Mapping
             before = stored.get(name)
             if name == "checksum":
                 name, before, value = "weights", f"{stored['weights']} ({before})", f"{wanted['weights']} ({value})"
-            raise ValueError(
-                f"{folder} holds features of another configuration ({name} was {before}, now {value}): "
-                f"choose another folder, or remove it"
-            )
+            what = f"another configuration ({name} was {before}, now {value})"
+            if name == "fingerprint":
+                what = f"other images or labels ({wanted['dataset']!r} is not what it was then)"
+            raise ValueError(f"{folder} holds features of {what}: choose another folder, or remove it")
 
 
 def damaged(folder: Path, what: str) -> str:

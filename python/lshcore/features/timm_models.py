@@ -54,7 +54,10 @@ def _create(
 ) -> Any:
     size = {} if image_size is None or not model_name.startswith(("vit_", "deit")) else {"img_size": image_size}
     if weights is None and offline:
-        raise FileNotFoundError(f"backbone {name!r}: nothing may be downloaded; give its weights with --weights FILE")
+        raise FileNotFoundError(
+            f"backbone {name!r}: offline is set; give its weights with --weights FILE, or set HF_HUB_OFFLINE=1 in "
+            f"its place if the cache of Hugging Face has them"
+        )
     try:
         with seeded():
             return timm.create_model(model_name, pretrained=weights is None, num_classes=0, **size)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data.dataset import sha256_of
+from ..data.download import LOCAL_ERRORS, offline_by
 from .imports import import_torch
 
 # What a training setup puts before every name: DataParallel and torch.compile.
@@ -21,6 +22,12 @@ _DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12])\.")
 # Second classifiers of GoogLeNet and Inception, for training only.
 _AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
 _PUBLISHED_HASH = re.compile(r"-([a-f0-9]{8,})\.")
+_PUBLISHED_NAME = re.compile(r"DEFAULT|IMAGENET1K_\w+")
+
+
+def is_published_name(weights: str | os.PathLike[str] | None) -> bool:
+    """Whether that is how torchvision calls published weights; there may be none of that name."""
+    return _PUBLISHED_NAME.fullmatch(str(weights)) is not None
 
 
 def checksum(module: Any) -> str:
@@ -44,19 +51,27 @@ def published(url: str, what: str, offline: bool) -> Path:
         If it is not there and cannot be downloaded; the message says what to put where.
     ValueError
         If the file is not the published one.
+    OSError
+        If torch's cache cannot be written, or the disk is full.
     """
     torch = import_torch()
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
     match = _PUBLISHED_HASH.search(path.name)
     expected = match[1] if match else ""
+    said = offline_by(offline)
     by_hand = f"fetch {url} and put it at {path}, or give other weights (--weights FILE)"
     if not path.exists():
-        if offline:
-            raise FileNotFoundError(f"the weights of {what} are not here, and nothing may be downloaded: {by_hand}")
+        if said:
+            raise FileNotFoundError(f"the weights of {what} are not here, and {said} is set: {by_hand}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(url, str(path), expected or None, progress=False)
         except (OSError, RuntimeError) as error:
+            if isinstance(error, OSError) and error.errno in LOCAL_ERRORS:
+                raise OSError(
+                    f"the weights of {what} cannot be kept in {path.parent} ({os.strerror(error.errno)}): make room, "
+                    f"or name another directory with TORCH_HOME"
+                ) from error
             reason = " ".join(str(error).split())
             raise FileNotFoundError(f"the weights of {what} could not be downloaded ({reason}): {by_hand}") from error
     elif not sha256_of(path).startswith(expected):

@@ -14,9 +14,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+import lshcore
+
 from ..data.dataset import Extraction, sha256_of
 from ..data.images import ImageSet
 from . import files
+from .imports import installed
 from .store import (
     FEATURES,
     FORMAT,
@@ -24,6 +27,7 @@ from .store import (
     META,
     NAMES,
     PROGRESS,
+    QUERY,
     ROWS,
     SKIPPED,
     VERSION,
@@ -37,6 +41,10 @@ from .store import (
 )
 
 _LOCK = ".lock"
+# What the features are called until all of them are there: nobody shall take a file of zeros for features.
+_PART = "features.npy.part"
+# Whose other versions may give other features.
+_PACKAGES = ("torch", "torchvision", "timm", "pillow")
 
 
 class StoreWriter:
@@ -78,10 +86,11 @@ class StoreWriter:
 
     def _begin(self, measured: Mapping[str, Any]) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
-        meta = read_meta(self.path)
-        if meta is None and any(not name.startswith(".") for name in os.listdir(self.path)):
+        names = os.listdir(self.path)
+        if META not in names and any(not name.startswith(".") for name in names):
             raise ValueError(f"{self.path} holds files that are no features of lshcore: choose an empty folder")
         self._lock()
+        meta = read_meta(self.path)
         if meta is None:
             meta = {
                 "format": FORMAT,
@@ -89,6 +98,7 @@ class StoreWriter:
                 "finished": False,
                 "configuration": self._configuration,
                 "measured": dict(measured),
+                "versions": {"lshcore": lshcore.__version__} | {name: installed(name) for name in _PACKAGES},
             }
             files.replace(self.path / META, _json(meta))
         check_configuration(self.path, meta["configuration"], self._configuration)
@@ -116,10 +126,10 @@ class StoreWriter:
         return descriptor
 
     def _allocate(self) -> int:
-        descriptor = self._open_file(FEATURES)
+        descriptor = self._open_file(_PART)
         header = self._header(len(self))
         if os.fstat(descriptor).st_size < len(header) + self._progress["rows"] * self._row_bytes and self.done:
-            raise ValueError(damaged(self.path, f"{FEATURES} is shorter than what was written"))
+            raise ValueError(damaged(self.path, f"{_PART} is shorter than what was written"))
         files.allocate(descriptor, len(header) + len(self) * self._row_bytes)
         files.write_at(descriptor, header, 0)
         files.sync(descriptor)
@@ -202,16 +212,21 @@ class StoreWriter:
             (self.path / PROGRESS).unlink()  # so that they are tried again
             raise ValueError(f"none of the {len(self):,} images could be decoded ({first.name}: {first.reason})")
         with files.explained(self.path):
-            descriptor = self._open_file(FEATURES)
-            header = self._header(now["rows"])
-            files.write_at(descriptor, header, 0)
-            os.truncate(descriptor, len(header) + now["rows"] * self._row_bytes)
-            files.sync(descriptor)
+            if (self.path / _PART).exists():  # or killed since
+                descriptor = self._open_file(_PART)
+                header = self._header(now["rows"])
+                files.write_at(descriptor, header, 0)
+                os.truncate(descriptor, len(header) + now["rows"] * self._row_bytes)
+                files.sync(descriptor)
+                files.rename(self.path / _PART, self.path / FEATURES)
             rows = np.delete(np.arange(len(self)), [each.index for each in self.skipped])
             if now["skipped"]:
                 files.replace(self.path / ROWS, _npy(rows))
             if image_set.labels is not None:
                 files.replace(self.path / LABELS, _npy(image_set.labels[rows]))
+            split = image_set.official_split
+            if split is not None and image_set.official_gallery is None and sum(map(len, split)) == len(image_set):
+                files.replace(self.path / QUERY, _npy(np.flatnonzero(np.isin(rows, split[1]))))
             names = "".join(image_set.images.name(i).replace("\n", " ") + "\n" for i in rows.tolist())
             files.replace(self.path / NAMES, names.encode(errors="surrogateescape"))
             extraction = Extraction(
@@ -233,6 +248,7 @@ class StoreWriter:
                 "finished": True,
                 "extraction": asdict(extraction),
                 "figures": figures | self._meta["measured"],
+                "class_names": image_set.class_names,
                 "checksums": {each.name: sha256_of(each) for each in sorted(self.path.glob("*.npy"))},
             }
             files.replace(self.path / META, _json(whole))

@@ -23,8 +23,8 @@ class SDH(AnchorHasher):
     Minimises ``|Y - B W|^2 + penalty |W|^2 + fit_weight |B - F|^2`` over W, codes B of +1 and -1, and F, which is
     linear in Gaussian similarities to anchors; new rows get the signs of F. [1]_
 
-    Memory beside X: ``4 * n_anchors`` bytes a training row. Time: ``n * n_anchors * (n_anchors + d)`` once, and
-    ``n * n_anchors * n_bits`` an iteration, n being at most `max_samples`.
+    Memory beside X: about ``4 * (n_anchors + d) + 32 * n_bits`` bytes a training row. Time, for n rows:
+    ``n * n_anchors * (n_anchors + d)`` once, and ``n * n_anchors * n_bits`` an iteration; n is at most `max_samples`.
 
     Parameters
     ----------
