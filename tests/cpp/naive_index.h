@@ -2,7 +2,10 @@
 // A small world of rows and queries with the answers that an index over any of them must give, by looking at everything.
 
 #include <array>
+#include <map>
 #include <memory>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "lshcore/index.h"
@@ -42,6 +45,7 @@ struct World {
     std::vector<Word> pool, codes, query_codes;
     std::vector<float> vectors, query_vectors, centroids, margins;
     std::vector<Id> ids;
+    mutable std::map<std::pair<std::string, std::int64_t>, std::vector<bool>> known_;
 
     explicit World(std::uint64_t seed)
         : draw(seed),
@@ -164,6 +168,15 @@ struct World {
         return false;
     }
 
+    /// The same, worked out once for each case and number of probes.
+    bool is_candidate(const Case& one, std::int64_t probes, std::int64_t q, std::int64_t row) const {
+        auto& known = known_[{one.name, probes}];
+        if (known.empty())
+            for (std::int64_t i = 0; i < kQueries * kRows; ++i)
+                known.push_back(is_candidate(one.partitioner, probes, i / kRows, i % kRows));
+        return known[static_cast<std::size_t>(q * kRows + row)];
+    }
+
     bool is_candidate(const Partitioner& partitioner, std::int64_t probes, std::int64_t q, std::int64_t row) const {
         if (const auto* keys = std::get_if<LatticeKeys>(&partitioner)) return is_candidate(*keys, probes, q, row);
         if (const auto* keys = std::get_if<BitKeys>(&partitioner)) {
@@ -185,7 +198,7 @@ struct World {
                                          std::int64_t n = kRows) const {
         std::vector<std::int64_t> rows;
         for (std::int64_t row = 0; row < n; ++row)
-            if (is_candidate(one.partitioner, probes, q, row)) rows.push_back(row);
+            if (is_candidate(one, probes, q, row)) rows.push_back(row);
         return rows;
     }
 

@@ -41,7 +41,7 @@ naive::Answer brute(const World& placed, const World& scored, const Case& one, c
                 }
                 candidate &= near;
             } else {
-                candidate = candidate && placed.is_candidate(one.partitioner, options.probes, q, row);
+                candidate = candidate && placed.is_candidate(one, options.probes, q, row);
             }
             if (candidate) rows.push_back(row);
         }
