@@ -237,7 +237,7 @@ def plan(
     n_bits = tables * key_bits if hasher is None else hasher.n_bits_
     keys = "blocks" if n_bits >= tables * key_bits else "sample"
     scan = n * d * _SCAN * 1e-9
-    bucket = n * float(same_bucket @ model.weights) if (same_bucket := model.same(key_bits)).size else 0.0
+    bucket = n * float(model.same(key_bits) @ model.weights)
     return Plan(
         target=recall,
         n_items=n,

@@ -63,7 +63,7 @@ class Labels {
 
    private:
     struct Members {
-        std::int64_t n = 0, first = 0;  // how many items, and the first of them
+        std::int64_t n = 0, first = 0;  // how many items; the first of them, where classes are sets of labels
     };
 
     template <class Same>

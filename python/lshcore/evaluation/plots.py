@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from .._files import write_whole
 from . import results, tables
 from .drawing import Axis, Line, Panel, Plot, check_matplotlib, drawn
 from .methods import BASELINE
@@ -73,7 +74,7 @@ def plot(report: Report, folder: str | os.PathLike[str]) -> list[Path]:
     for each in plots(report):
         for kind, content in drawn(each).items():
             paths.append(Path(folder) / f"{each.name}.{kind}")
-            results.replace(paths[-1], content)
+            write_whole(paths[-1], content)
     return paths
 
 

@@ -18,6 +18,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from .._files import write_whole
 from ..data import Dataset
 
 Indices = NDArray[np.int64]
@@ -100,18 +101,9 @@ class Split:
         OSError
             If it cannot be written.
         """
-        path = Path(path)
         whole = {"schema": _SCHEMA, "name": self.name, "seed": self.seed, "digest": self.digest}
         whole |= {part: indices.tolist() for part, indices in self._parts().items()}
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            with temporary.open("w", encoding="utf-8") as file:
-                file.write(json.dumps(whole) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_whole(Path(path), (json.dumps(whole) + "\n").encode())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], n_items: int) -> Self:

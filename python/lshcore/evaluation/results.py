@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from .._files import write_whole
 from .environment import environment, peak_memory
 from .methods import METHODS
 from .protocols import PROTOCOLS
@@ -233,18 +234,5 @@ def write(whole: Mapping[str, Any], folder: str | os.PathLike[str]) -> tuple[Pat
     make_folder(folder)
     paths = folder / "results.json", folder / "results.csv"
     for path, text in zip(paths, (to_json(whole) + "\n", to_csv(whole)), strict=True):
-        replace(path, text.encode())
+        write_whole(path, text.encode())
     return paths
-
-
-def replace(path: Path, content: bytes) -> None:
-    """Write a file that appears whole or not at all, in place of any old one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
