@@ -3,6 +3,7 @@
 Rows are read a block at a time: features far larger than memory are fitted and transformed where they lie on disk.
 """
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,8 +12,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import _core
-from ._estimator import Estimator
+from . import _core, _saving
 from ._validation import as_integer, as_matrix, as_numeric, check_fitted, check_half, resolve_jobs
 
 # Entries of a block of rows, 16 MB in float32. What is fitted is summed block by block: another size, other last bits.
@@ -22,7 +22,7 @@ _BLOCK_ENTRIES = 1 << 22
 _MAX_PCA_COLUMNS = 8192
 
 
-class Preprocess(Estimator):
+class Preprocess(_saving.Saved):
     """Centring, standardisation, PCA and L2 normalisation, each on or off.
 
     Fit it on the training part alone. What it does to a row does not depend on the other rows of the batch.
@@ -54,6 +54,14 @@ class Preprocess(Estimator):
     n_features_in_, n_features_out_ : int
         Columns taken and given.
     """
+
+    _stem = "preprocess"
+    mean_: NDArray[np.float32] | None
+    scale_: NDArray[np.float32] | None
+    components_: NDArray[np.float32] | None
+    offset_: NDArray[np.float32] | None
+    explained_variance_ratio_: NDArray[np.float64] | None
+    n_features_out_: int
 
     def __init__(
         self, centre: bool = True, standardise: bool = False, pca: float | None = None, l2: bool = True
@@ -159,6 +167,22 @@ class Preprocess(Estimator):
     def fit_transform(self, X: ArrayLike, y: object = None) -> NDArray[np.float32]:
         """``fit(X).transform(X)``."""
         return self.fit(X, y).transform(X)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """What was saved in a directory. Raises what `lshcore.hashers.load` raises."""
+        loaded: Self = _saving.load(path, cls._stem)
+        return loaded
+
+    def _check_state(self) -> None:
+        super()._check_state()
+        d, p = self.n_features_in_, self.n_features_out_
+        shapes = {"mean_": (d,), "scale_": (d,), "components_": (p, d), "offset_": (p,)}
+        for name, shape in shapes.items():
+            if getattr(self, name) is not None:
+                _saving.check_shape(getattr(self, name), shape, name)
+        if (self.components_ is None) != (self.offset_ is None) or (self.components_ is None and p != d):
+            raise ValueError(f"components_ and offset_ must turn {d} columns into {p}, got none for one or both")
 
 
 class _Rows:

@@ -6,6 +6,7 @@ from lshcore import registry
 
 from .base import Hasher as Hasher
 from .base import LinearHasher as LinearHasher
+from .base import load as load
 
 if TYPE_CHECKING:
     from .grh import GRH as GRH
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from .sdh import SDH as SDH
     from .spectral import SpectralHashing as SpectralHashing
 
-__all__ = ["Hasher", "LinearHasher", *registry.class_names(registry.HASHERS)]
+__all__ = ["Hasher", "LinearHasher", "load", *registry.class_names(registry.HASHERS)]
 
 
 def __getattr__(name: str) -> Any:

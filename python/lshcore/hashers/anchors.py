@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from lshcore import _core
+from lshcore import _core, _saving
 from lshcore._validation import resolve_jobs
 
 from ._blocks import row_blocks
@@ -35,6 +35,15 @@ class AnchorHasher(Hasher):
     gamma_: float
     weights_: NDArray[np.float32]
     bias_: NDArray[np.float32]
+
+    def _check_state(self) -> None:
+        super()._check_state()
+        width = self.n_features_in_ if self.anchors_ is None else len(self.anchors_)
+        _saving.check_shape(self.mean_, (self.n_features_in_,), "mean_")
+        _saving.check_shape(self.weights_, (self.n_bits_, width), "weights_")
+        _saving.check_shape(self.bias_, (self.n_bits_,), "bias_")
+        if self.anchors_ is not None:
+            _saving.check_shape(self.anchors_, (width, self.n_features_in_), "anchors_")
 
     def _set_margins(
         self,

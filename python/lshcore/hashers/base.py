@@ -1,25 +1,26 @@
 """What every hasher is: an estimator from features to bits, by way of real-valued margins."""
 
+import os
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lshcore import _core
-from lshcore._estimator import Estimator
+from lshcore import _core, _saving
 from lshcore._validation import as_integer, as_labels, as_matrix, check_fitted, resolve_jobs
 from lshcore.codes import BinaryCodes
 
 from ._blocks import row_blocks
 
 
-class Hasher(Estimator, ABC):
+class Hasher(_saving.Saved, ABC):
     """Features (n, d) to codes of `n_bits` bits: bit j of a row is 1 where its margin j is at least 0.
 
     A subclass stores its arguments in the constructor, among them `n_bits`, and gives `_fit` and `_project`; an
     asymmetric one also gives `_project_query`. Those hooks get checked float32 matrices. A supervised one sets
-    `_needs_labels`, and its `_fit` gets checked labels: int64 (n,) or bool (n, C).
+    `_needs_labels`, or `_takes_labels` where it can do without, and its `_fit` gets checked labels: int64 (n,) or
+    bool (n, C).
 
     Attributes
     ----------
@@ -29,10 +30,11 @@ class Hasher(Estimator, ABC):
         Bits of its codes: `n_bits` as it was when `fit` was called.
     """
 
+    _stem = "hasher"
     n_bits: int
-    n_features_in_: int
     n_bits_: int
     _needs_labels: ClassVar[bool] = False
+    _takes_labels: ClassVar[bool] = False
 
     @abstractmethod
     def _fit(self, x: NDArray[np.float32], y: Any, n_bits: int) -> None:
@@ -70,19 +72,22 @@ class Hasher(Estimator, ABC):
             If X is not a finite matrix with enough rows, labels are needed and are not given one for each row, or an
             argument of the constructor is out of range or too much for X; the hasher stays as it was.
         """
-        where = f"{type(self).__name__}.fit"
-        x = as_matrix(X, where, min_rows=1, n_jobs=resolve_jobs(None))
-        n_bits = self._count_bits(x.shape[1], where)
-        if self._needs_labels:
-            if y is None:
-                raise ValueError(
-                    f"{where}: it learns from labels and requires y to be passed, but the target y is None"
-                )
-            y = as_labels(y, where, len(x), name="y")
+        x, y, n_bits = self._check_fit(X, y)
         self._fit(x, y, n_bits)
         self.n_features_in_ = x.shape[1]
         self.n_bits_ = n_bits
         return self
+
+    def _check_fit(self, X: ArrayLike, y: Any) -> tuple[NDArray[np.float32], Any, int]:
+        """What `fit` was given, checked: rows, labels where the hasher learns from them, and bits of its codes."""
+        where = f"{type(self).__name__}.fit"
+        x = as_matrix(X, where, min_rows=1, n_jobs=resolve_jobs(None))
+        n_bits = self._count_bits(x.shape[1], where)
+        if self._needs_labels and y is None:
+            raise ValueError(f"{where}: it learns from labels and requires y to be passed, but the target y is None")
+        if y is not None and (self._needs_labels or self._takes_labels):
+            y = as_labels(y, where, len(x), name="y")
+        return x, y, n_bits
 
     def _checked(self, X: ArrayLike, method: str, n_jobs: int, allow_1d: bool = False) -> NDArray[np.float32]:
         where = f"{type(self).__name__}.{method}"
@@ -127,6 +132,19 @@ class Hasher(Estimator, ABC):
         """``fit(X, y).transform(X)``."""
         return self.fit(X, y).transform(X)
 
+    def _check_state(self) -> None:
+        super()._check_state()
+        as_integer(self.n_bits_, type(self).__name__, "n_bits_", low=1, high=_core.MAX_BITS)
+        sizes = {size for array in self._state_arrays().values() for size in array.shape}
+        if self.n_features_in_ not in sizes:
+            raise ValueError(f"n_features_in_ must be a size of one of its arrays, got {self.n_features_in_}")
+
+    def _probe(self) -> None:
+        rows = np.zeros((3, self.n_features_in_), np.float32)  # one row alone would be broadcast
+        with np.errstate(all="ignore"):
+            for words in (self._encode(rows, 1), self._encode_query(rows, 1)):
+                BinaryCodes(words, self.n_bits_)
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.target_tags.required = self._needs_labels
@@ -147,6 +165,11 @@ class LinearHasher(Hasher):
     weights_: NDArray[np.float32]
     bias_: NDArray[np.float32]
 
+    def _check_state(self) -> None:
+        super()._check_state()
+        _saving.check_shape(self.weights_, (self.n_bits_, self.n_features_in_), "weights_")
+        _saving.check_shape(self.bias_, (self.n_bits_,), "bias_")
+
     @abstractmethod
     def _make_weights(
         self, x: NDArray[np.float32], y: Any, n_bits: int
@@ -163,3 +186,26 @@ class LinearHasher(Hasher):
 
     def _encode(self, x: NDArray[np.float32], n_jobs: int) -> NDArray[np.uint64]:
         return _core.encode(x, self.weights_, self.bias_, n_jobs)  # never holds the margins of all rows
+
+
+def load(path: str | os.PathLike[str]) -> Hasher:
+    """The hasher saved in a directory, of whatever class of `lshcore.registry` it is.
+
+    Its codes are those of the hasher that was saved, bit for bit.
+
+    Parameters
+    ----------
+    path : str or path-like
+        What `Hasher.save` was given.
+
+    Raises
+    ------
+    FileNotFoundError
+        If no hasher is there.
+    ValueError
+        If a file is damaged, of a version that this lshcore does not read, or not one that it can make a hasher from.
+    ImportError
+        If the class needs a package that is not installed.
+    """
+    hasher: Hasher = _saving.load(path, Hasher._stem)
+    return hasher
