@@ -19,6 +19,15 @@ HASHERS: dict[str, str] = {
     "grh": "lshcore.hashers.grh:GRH",
     "cross-polytope": "lshcore.hashers.lattice:CrossPolytope",
     "p-stable": "lshcore.hashers.lattice:PStable",
+    "neural-lsh": "lshcore.neural.hashers:NeuralLSH",
+    "relevance-lsh": "lshcore.neural.hashers:RelevanceLSH",
+    "dsh": "lshcore.neural.hashers:DSH",
+    "hashnet": "lshcore.neural.hashers:HashNet",
+    "bihalf": "lshcore.neural.hashers:BiHalf",
+    "orthohash": "lshcore.neural.hashers:OrthoHash",
+    "csq": "lshcore.neural.hashers:CSQ",
+    "greedyhash": "lshcore.neural.hashers:GreedyHash",
+    "cibhash": "lshcore.neural.hashers:CIBHash",
 }
 
 INDEXES: dict[str, str] = {

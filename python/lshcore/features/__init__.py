@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from .cache import cached as cached
     from .cache import default_directory as default_directory
     from .extraction import extract as extract
+    from .saved import open_backbone as open_backbone
+    from .saved import save_backbone as save_backbone
     from .store import FeatureStore as FeatureStore
     from .store import Skipped as Skipped
 
@@ -20,9 +22,21 @@ _PLACES = {
     "cached": "cache",
     "default_directory": "cache",
     "extract": "extraction",
+    "open_backbone": "saved",
+    "save_backbone": "saved",
 }
 
-__all__ = ["Backbone", "FeatureStore", "Skipped", "backbone", "cached", "default_directory", "extract"]
+__all__ = [
+    "Backbone",
+    "FeatureStore",
+    "Skipped",
+    "backbone",
+    "cached",
+    "default_directory",
+    "extract",
+    "open_backbone",
+    "save_backbone",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Networks that make features: torchvision's classifiers without their last layer, timm's, and one's own."""
+"""Networks that make features: torchvision's classifiers without their last layer, timm's, DSH's, and one's own."""
 
 import difflib
 import re
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     Prepare = Callable[[Image], Any]
 
 TIMM = "timm:"
+DSH_CNN = "dsh-cnn"
 RANDOM = "random"
 
 
@@ -29,7 +30,7 @@ class Backbone:
     name : str
         A name of torchvision, "timm:NAME", or of one's own.
     weights : str
-        Which weights it has: the name of a published set, a file, or "random".
+        Which weights it has: the name of a published set, a file, "random", or "finetuned".
     checksum : str
         SHA-256 of the weights (`weights.checksum`).
     dim : int
@@ -121,11 +122,11 @@ def backbone(
     ----------
     name : str
         A classifier of torchvision ("resnet18", "vit_b_16", "alexnet", ...), whose features are the input of its last
-        layer, or "timm:NAME".
+        layer, "timm:NAME", or "dsh-cnn", the small network of deep supervised hashing, for 32 x 32 pixels.
     weights : str or path, optional
         A file, "random" (always the same ones, for tests), or published ones: by their name in torchvision
-        ("IMAGENET1K_V1", ...), whose transform is then used, or None for the best. They are downloaded into torch's
-        cache unless they are there.
+        ("IMAGENET1K_V1", ...), whose transform is then used, or None for the best ("dsh-cnn" has none: None is
+        "random"). They are downloaded into torch's cache unless they are there.
     image_size : int, optional
         Side of what the network sees, in pixels; as published if not given.
     offline : bool
@@ -146,26 +147,38 @@ def backbone(
         from .timm_models import timm_backbone
 
         return timm_backbone(name, weights, image_size, offline=offline)
+    if name == DSH_CNN:
+        from .dsh_cnn import dsh_cnn
+
+        return dsh_cnn(weights, image_size)
     return _torchvision_backbone(name, weights, image_size, offline)
 
 
-def _torchvision_backbone(name: str, weights: str | Path | None, image_size: int | None, offline: bool) -> Backbone:
+def blank(name: str, image_size: int | None, transform: str) -> Backbone:
+    """A network by name with random weights, and of the transforms of its published ones that of these words."""
+    if name.startswith(TIMM) or name == DSH_CNN:
+        return backbone(name, RANDOM, image_size)
+    return _torchvision_backbone(name, RANDOM, image_size, True, transform)
+
+
+def _torchvision_backbone(
+    name: str, weights: str | Path | None, image_size: int | None, offline: bool, transform: str | None = None
+) -> Backbone:
     models = import_torchvision().models
     known = models.list_models(module=models)
     if name not in known:
-        near = difflib.get_close_matches(name, known, 3)
+        near = difflib.get_close_matches(name, [*known, DSH_CNN], 3)
         also = f"; did you mean {' or '.join(near)}?" if near else ""
-        raise ValueError(f"backbone must be a classifier of torchvision or {TIMM}NAME, got {name!r}{also}")
+        raise ValueError(f"backbone must be a classifier of torchvision, {DSH_CNN} or {TIMM}NAME, got {name!r}{also}")
     offered = models.get_model_weights(name)
     named = weights is None or str(weights) in offered.__members__
     chosen = offered[str(weights)] if named and weights is not None else offered.DEFAULT
     if not named and weights_files.is_published_name(weights):
         known = [each.name for each in offered]
         raise ValueError(f"weights of {name} must be {', '.join(known)}, a file or {RANDOM!r}, got {str(weights)!r}")
-    prepare = chosen.transforms()
-    if image_size is not None:
-        resize = round(image_size * prepare.resize_size[0] / prepare.crop_size[0])
-        prepare = chosen.transforms(crop_size=image_size, resize_size=resize)
+    if transform is not None:
+        chosen = next((each for each in offered if _said(_transform(each, image_size)) == transform), chosen)
+    prepare = _transform(chosen, image_size)
     with seeded():
         module = models.get_model(name, weights=None, **_arguments(name, prepare.crop_size[0]))
     head = remove_classifier(module)
@@ -178,11 +191,24 @@ def _torchvision_backbone(name: str, weights: str | Path | None, image_size: int
         prepare,
         name=name,
         weights=chosen.name if weights is None or named else Path(weights).name,
-        transform=(
-            f"resize {prepare.resize_size[0]} ({prepare.interpolation.value}), crop {prepare.crop_size[0]}, "
-            f"mean {_numbers(prepare.mean)}, std {_numbers(prepare.std)}"
-        ),
+        transform=_said(prepare),
         image_size=image_size,
+    )
+
+
+def _transform(published: Any, image_size: int | None) -> Any:
+    """What torchvision does to an image before a network with published weights."""
+    prepare = published.transforms()
+    if image_size is None:
+        return prepare
+    resize = round(image_size * prepare.resize_size[0] / prepare.crop_size[0])
+    return published.transforms(crop_size=image_size, resize_size=resize)
+
+
+def _said(prepare: Any) -> str:
+    return (
+        f"resize {prepare.resize_size[0]} ({prepare.interpolation.value}), crop {prepare.crop_size[0]}, "
+        f"mean {_numbers(prepare.mean)}, std {_numbers(prepare.std)}"
     )
 
 

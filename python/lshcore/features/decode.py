@@ -100,30 +100,31 @@ class Batches:
         first = self.start + b * self.size
         tensors, skipped = [], []
         for i in range(first, min(first + self.size, len(self.images))):
-            tensor = self._prepared(i)
+            tensor = prepared(self.images, self.prepare, i)
             if isinstance(tensor, Skipped):
                 skipped.append(tensor)
             else:
                 tensors.append(tensor)
         return (stack(tensors) if tensors else None), skipped
 
-    def _prepared(self, i: int) -> Any:
-        """Image i as a tensor, or `Skipped`."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd EXIF blocks, palettes, and sizes near the limit
-            try:
-                with self.images[i] as image:
-                    decoded = rgb(image)
-            except Exception as error:  # Pillow's decoders raise whatever their broken input leads them to
-                number = error.errno if isinstance(error, OSError) else None
-                if number in _OURS:
-                    raise
-                kind = Skipped if number is None else Unreadable
-                return kind(i, self.images.name(i), _reason(error))
+
+def prepared(images: Images, prepare: Callable[["Image"], Any], i: int) -> Any:
+    """What `prepare` makes of image i, or `Skipped`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of odd EXIF blocks, palettes, and sizes near the limit
         try:
-            return self.prepare(decoded)
-        except Exception as error:
-            raise RuntimeError(f"the transform failed on image {self.images.name(i)!r}: {error}") from error
+            with images[i] as image:
+                decoded = rgb(image)
+        except Exception as error:  # Pillow's decoders raise whatever their broken input leads them to
+            number = error.errno if isinstance(error, OSError) else None
+            if number in _OURS:
+                raise
+            kind = Skipped if number is None else Unreadable
+            return kind(i, images.name(i), _reason(error))
+    try:
+        return prepare(decoded)
+    except Exception as error:
+        raise RuntimeError(f"the transform failed on image {images.name(i)!r}: {error}") from error
 
 
 def _reason(error: Exception) -> str:

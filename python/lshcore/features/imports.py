@@ -4,11 +4,11 @@ import importlib
 from importlib import metadata
 from typing import Any
 
-_EXTRA = 'install it with: pip install "lshcore[vision]"'
+_EXTRA = 'install it with: pip install "lshcore[{}]"'
 
 
-def import_torch() -> Any:
-    """The module `torch`.
+def import_torch(what: str = "features of images", extra: str = "vision") -> Any:
+    """The module `torch`; a message says what needs it, and which extra of lshcore brings it.
 
     Raises
     ------
@@ -20,7 +20,7 @@ def import_torch() -> Any:
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
-        raise ImportError(f"features of images need torch, which is not installed; {_EXTRA}", name="torch") from None
+        raise ImportError(f"{what} need torch, which is not installed; {_EXTRA.format(extra)}", name="torch") from None
     except (ImportError, OSError) as error:
         raise ImportError(
             f"torch {_version('torch')} cannot be imported ({_line(error)}); "
@@ -43,7 +43,8 @@ def import_torchvision() -> Any:
         if error.name != "torchvision":
             raise
         raise ImportError(
-            f"published backbones need torchvision, which is not installed; {_EXTRA}", name="torchvision"
+            f"published backbones need torchvision, which is not installed; {_EXTRA.format('vision')}",
+            name="torchvision",
         ) from None
     except (RuntimeError, ImportError, OSError, AttributeError) as error:
         raise ImportError(

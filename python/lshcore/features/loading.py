@@ -7,15 +7,23 @@ import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from .._validation import resolve_jobs
-from .decode import Batch, Batches
+from .decode import Batch
 from .imports import import_torch
 from .network import threads
 
 _PREFETCH = 2
 _DIED = re.compile(r"DataLoader worker \(pid")
+
+
+class Decoding(Protocol):
+    """Batches that are decoded when they are asked for; of plain parts, so that worker processes can have them."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, b: int) -> Batch: ...
 
 
 def default_workers(device: str) -> int:
@@ -24,12 +32,12 @@ def default_workers(device: str) -> int:
     return min(16, cpus) if device == "cuda" else min(4, max(1, cpus // 4))
 
 
-def load(batches: Batches, workers: int, device: str) -> Iterator[Batch]:
+def load(batches: Decoding, workers: int, device: str) -> Iterator[Batch]:
     """All batches in order; the processes end with the iterator.
 
     Parameters
     ----------
-    batches : Batches
+    batches : Decoding
     workers : int
         Processes that decode; with 0, this one does.
     device : str
@@ -83,7 +91,7 @@ def load(batches: Batches, workers: int, device: str) -> Iterator[Batch]:
 class _Caught:
     """Batches, or what went wrong with them: torch would put the traceback into the message of what it raises again."""
 
-    batches: Batches
+    batches: Decoding
 
     def __len__(self) -> int:
         return len(self.batches)

@@ -2,6 +2,7 @@
 
 import importlib
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
 from . import weights as weights_files
@@ -71,7 +72,7 @@ def _create(
 
 
 def _token_means(module: Any) -> None:
-    def forward(images: Any) -> Any:
+    def forward(module: Any, images: Any) -> Any:
         return module.forward_features(images).mean(dim=1)
 
-    module.forward = forward
+    module.forward = MethodType(forward, module)  # a copy of the module gets a method of its own
