@@ -1,6 +1,7 @@
 """The command line as a user meets it: what it prints, where, and with which exit code."""
 
 import csv
+import importlib.util
 import io
 import json
 import os
@@ -8,6 +9,7 @@ import pty
 import re
 import select
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -17,11 +19,13 @@ import pytest
 from typer.testing import CliRunner
 
 import lshcore
+from lshcore import registry
 from lshcore.cli.main import app
 from lshcore.evaluation.methods import METHODS
 
 COMMAND = [sys.executable, "-m", "lshcore.cli.main"]
 QUICK = ["eval", "--method", "k-means", "--clusters", "8"]
+NETWORKS = [name for name, target in registry.HASHERS.items() if target.startswith("lshcore.neural")]
 
 
 def invoke(*arguments):
@@ -45,8 +49,11 @@ def table(text):
 
 
 @pytest.fixture(scope="module")
-def default_run():
-    return call("eval")
+def default_run(tmp_path_factory):
+    """Without torch, wherever it runs: networks take a minute."""
+    folder = tmp_path_factory.mktemp("without")
+    (folder / "torch.py").write_text("raise ImportError('hidden')")
+    return call("eval", PYTHONPATH=str(folder))
 
 
 class TestEval:
@@ -54,7 +61,7 @@ class TestEval:
         assert default_run.returncode == 0
         rows = table(default_run.stdout)
         several = {"k-means": 2, "random-hyperplanes": 10, "cross-polytope": 6, "p-stable": 6}
-        expected = [name for name in METHODS for _ in range(several.get(name, 1))]
+        expected = [name for name in METHODS if name not in NETWORKS for _ in range(several.get(name, 1))]
         assert [row["method"] for row in rows] == expected
         assert {"p@10", "p@50", "map", "map_retrieved", "recall", "coverage", "candidates"} <= set(rows[0])
         assert {"encode_ms", "probe_ms", "union_ms", "rerank_ms", "total_ms", "speed_up"} <= set(rows[0])
@@ -65,7 +72,20 @@ class TestEval:
         assert "\x1b" not in default_run.stdout + default_run.stderr
 
     def test_what_was_left_out_is_one_line_on_stderr(self, default_run):
-        assert re.fullmatch(r"lshcore: k-means with 1000 clusters is left out: .*\n", default_run.stderr)
+        clusters, networks = default_run.stderr.splitlines()
+        assert clusters.startswith("lshcore: k-means with 1000 clusters is left out: ")
+        assert networks.startswith(f"lshcore: {', '.join(NETWORKS)} are left out: torch")
+
+    @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="needs torch")
+    def test_networks_are_methods_like_any_other(self):
+        whole = json.loads(
+            call("eval", "--method", ",".join(NETWORKS), "--bits", 16, "--set", "epochs=2", "--json").stdout
+        )
+        assert [row["method"] for row in whole["results"]] == ["exhaustive", *NETWORKS]
+        for row in whole["results"][1:]:
+            assert row["parameters"]["epochs"] == 2
+            assert row["metrics"]["map"] > 0.15  # a tenth without having learnt
+            assert row["seconds"]["train"] > 0
 
     def test_json_is_all_there_is_on_stdout(self):
         whole = json.loads(call(*QUICK, "--json").stdout)
@@ -168,6 +188,38 @@ class TestEval:
         note = "random-hyperplanes with 4 tables and probes 2 is left out: it looks into at least one key a table"
         assert run.stderr == f"lshcore: {note}\n"
 
+    def test_arguments_of_hashers(self):
+        given = ("--set", "n_iterations=3", "--set", "initial=pca-hashing", "--set", "alpha=None")
+        result = invoke("eval", "--method", "itq,grh,pca-hashing", "--bits", 8, *given, "--json")
+        itq, grh, pca = (row["parameters"] for row in json.loads(result.stdout)["results"][1:])
+        assert itq["n_iterations"] == grh["n_iterations"] == 3
+        assert (grh["initial"], grh["alpha"]) == ("pca-hashing", None)
+        assert not {"n_iterations", "initial", "alpha"} & set(pca)
+
+    def test_several_seeds_are_rows_in_files_and_means_in_tables(self, tmp_path):
+        seeds = [3, 1, 2]
+        given = ("--method", "itq", "--bits", 8, "--set", "n_iterations=3", "--jobs", 1)
+        run = call("eval", *given, "--seed", "3,1..2", "--out", tmp_path)
+        rows = json.loads((tmp_path / "results.json").read_text())["results"]
+        assert [(row["method"], row["seed"]) for row in rows] == [(m, s) for s in seeds for m in ("exhaustive", "itq")]
+        for row in rows[1::2]:
+            (alone,) = json.loads(invoke("eval", *given, "--seed", row["seed"], "--json").stdout)["results"][1:]
+            assert alone["metrics"] == row["metrics"]
+        written = list(csv.DictReader(io.StringIO((tmp_path / "results.csv").read_text())))
+        assert [int(row["seed"]) for row in written] == [row["seed"] for row in rows]
+        assert len({row["features.split_hash"] for row in written}) == 3
+        exhaustive, itq = table(run.stdout)
+        for shown, every in ((exhaustive, rows[::2]), (itq, rows[1::2])):
+            for name in ("map", "p@10", "recall"):
+                values = [row["metrics"][name] for row in every]
+                assert float(shown[name]) == pytest.approx(sum(values) / 3, abs=5.1e-5)
+                assert float(shown[f"{name}_sd"]) == pytest.approx(statistics.stdev(values), abs=5.1e-5)
+        assert "# protocol holdout, means of 3 seeds (3, 1, 2) with sample deviations;" in run.stdout
+
+    def test_one_seed_shows_no_deviation(self):
+        shown = table(call(*QUICK, "--seed", 4).stdout)
+        assert not any(name.endswith("_sd") for name in shown[0])
+
     def test_features_of_ones_own(self, tmp_path):
         random = np.random.RandomState(0)
         np.save(tmp_path / "x.npy", random.normal(size=(80, 6)))
@@ -258,7 +310,22 @@ class TestExitCodes:
             (("eval", "--dataset", "imagenette"), "dataset must be one of digits, mnist, fashion-mnist"),
             (("eval", "--protocol", "loo"), "protocol must be one of official, holdout"),
             (("eval", "--jobs", "0"), "n_jobs must be"),
-            (("eval", "--seed", "-1"), "--seed"),
+            (("eval", "--seed", "-1"), "expected from 0 to 4294967295, got -1"),
+            (("eval", "--seed", "0,x"), "--seed: expected whole numbers, got 'x'"),
+            (("eval", "--set", "n_iterations"), "expected name=value, got 'n_iterations'"),
+            (("eval", "--method", "itq", "--set", "n_bits=8"), "n_bits is set by --bits"),
+            (("eval", "--method", "p-stable", "--set", "n_hashes=8"), "n_hashes is set by --hashes"),
+            (("eval", "--set", "random_state=1"), "random_state is set by --seed"),
+            (("eval", "--set", "width=1", "--set", "width=2"), "width is set twice"),
+            (
+                ("eval", "--method", "itq,p-stable", "--set", "penalty=1"),
+                "got penalty, expected an argument of a chosen method "
+                "(itq: n_iterations; p-stable: width, cell_bits, centre)",
+            ),
+            (
+                ("eval", "--method", "k-means", "--set", "tol=1"),
+                "got tol, expected an argument of a chosen method (they have none)",
+            ),
             (("eval", "--depth", "3"), "--depth"),
             (("eval", "--radius", "-1"), "radius must be at least 0"),
             (("eval", "--keys", "own"), "keys must be one of blocks, sample"),
@@ -288,6 +355,8 @@ class TestExitCodes:
             (("eval", "--protocol", "official"), "lshcore: protocol 'official': dataset 'digits' must come with"),
             (("eval", "--pca", "65"), "lshcore: Preprocess.fit: "),
             (("eval", "--out", "/dev/null/results"), "/dev/null/results"),
+            (("eval", "--model", "/nowhere/itq"), "lshcore: model /nowhere/itq was not found"),
+            (("eval", "--method", "itq", "--set", "n_iterations=many"), "n_iterations must be"),
             (("extract", "--dataset", "mnist"), "lshcore: dataset 'mnist' was not found"),
             (("extract", "--dataset", "x.npz"), "holds features, not images: nothing can be extracted from it"),
             (("datasets", "--download", "nuswide-21", "--data-dir", "/tmp"), "nobody offers nuswide-21 for download"),
@@ -359,6 +428,7 @@ class TestOtherCommands:
             "--clusters 10,100,1000",
             "--key-bits 8,12,16",
             "--hashes 1,2",
+            "--set n_iterations=50",
         ):
             assert part in result.stdout
 

@@ -52,6 +52,18 @@ def small():
     return evaluated(options)
 
 
+@pytest.fixture(scope="module")
+def three():
+    digits = load("digits")
+    evaluations = []
+    for seed in (4, 0, 7):
+        split = draw(digits, seed=seed)
+        options = Options(("k-means",), clusters=(4, 32))
+        configurations, _ = configure(options, len(split.gallery), len(split.train))
+        evaluations.append(Evaluation(digits, split, run(digits, split, configurations, seed=seed, n_jobs=1)))
+    return json.loads(to_json(report(evaluations, k=(10, 50), n_jobs=1)))
+
+
 def by_name(whole):
     return {each.name: each for each in plots.plots(whole)}
 
@@ -171,6 +183,27 @@ class TestLines:
             "pixels: exhaustive",
             "others: exhaustive, as published",
         ]
+
+
+class TestSeeds:
+    def test_points_are_means(self, three):
+        (panel,) = (panel for panel in by_name(three)["sweep-clusters"].panels if panel.y.name == "map")
+        values = [[row["metrics"]["map"] for row in rows_of(three, "k-means", clusters=n)] for n in (4, 32)]
+        assert [len(each) for each in values] == [3, 3]
+        x, y = line(panel, "k-means")
+        assert (x, y) == ([4, 32], pytest.approx([np.mean(each) for each in values]))
+
+    def test_curves_are_those_of_the_first_seed(self, three):
+        (panel,) = by_name(three)["pr-curve"].panels
+        (curve,) = (row["curves"]["pr_curve"] for row in rows_of(three, "exhaustive") if row["seed"] == 4)
+        assert line(panel, "exhaustive, cosine") == (curve["recall"], curve["precision"])
+        assert len(panel.lines) == 3
+
+    def test_titles_say_so(self, three):
+        titles = {name: figure.title for name, figure in by_name(three).items()}
+        assert titles["sweep-clusters"].endswith("(digits, protocol holdout, means of 3 seeds)")
+        for name in ("buckets", "pr-curve"):
+            assert titles[name].endswith("(digits, protocol holdout, seed 4)")
 
 
 class TestFigures:

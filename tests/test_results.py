@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import os
+import statistics
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from rich.console import Console
 
 from lshcore.data import Dataset, Extraction, Source
 from lshcore.evaluation import results, tables
+from lshcore.evaluation.averages import averaged
 from lshcore.evaluation.configurations import Configuration, preprocessing
 from lshcore.evaluation.protocols import draw
 from lshcore.evaluation.runner import STAGES, Evaluation, Result, occupancy
@@ -256,3 +259,81 @@ class TestTables:
         report = results.report([Evaluation(made, draw(made), rows)], k=(10, 50))
         assert "exhaustive, PCA 16" in rendered(report, 200)
         assert "rank=cosine,pca=16" in tables.plain(report)
+
+
+class TestSeeds:
+    @pytest.fixture
+    def report(self):
+        """Three seeds with metrics of their own; the last row is missing in one, and a metric unknown in another."""
+        made = made_dataset()
+        evaluations = []
+        for seed, shift in ((5, 0.0), (0, 0.25), (3, 0.1)):
+            rows = [made_result(i, method, parameters) for i, (method, parameters) in enumerate(PARAMETERS)]
+            rows = [
+                replace(
+                    row,
+                    metrics=row.metrics
+                    | {"map": 0.5 + shift * i, "p@50": None if seed == 0 else 0.5, "queries_without_relevant": seed},
+                    speed_up=row.speed_up + shift,
+                )
+                for i, row in enumerate(rows)
+            ]
+            evaluations.append(Evaluation(made, draw(made, seed=seed), rows[: 3 if seed == 3 else 4]))
+        return results.report(evaluations, k=(10, 50), n_jobs=1)
+
+    def test_every_run_is_a_row_with_its_seed_and_split(self, report):
+        assert (report["schema_version"], report["seed"], report["seeds"]) == (2, 5, [5, 0, 3])
+        assert [row["seed"] for row in report["results"]] == [5] * 4 + [0] * 4 + [3] * 3
+        rows = list(csv.DictReader(io.StringIO(results.to_csv(report))))
+        assert [row["seed"] for row in rows] == [str(row["seed"]) for row in report["results"]]
+        for row in rows:
+            assert row["features.split_hash"] == draw(made_dataset(), seed=int(row["seed"])).digest
+
+    def test_means_and_deviations_are_those_of_the_rows(self, report):
+        mean = averaged(report)
+        assert [row["method"] for row in mean["results"]] == [method for method, _ in PARAMETERS]
+        for row in mean["results"]:
+            every = [each for each in report["results"] if row["label"].startswith(each["label"])]
+            for name in ("map", "p@10", "candidates_mean"):
+                values = [each["metrics"][name] for each in every]
+                assert row["metrics"][name] == pytest.approx(sum(values) / len(values))
+                assert row["deviations"][name] == pytest.approx(statistics.stdev(values))
+            assert (row["metrics"]["p@50"], row["deviations"]["p@50"]) == (None, None)
+            assert row["speed_up"] == pytest.approx(sum(each["speed_up"] for each in every) / len(every))
+        assert mean["results"][-1]["label"] == "64-bit codes (2 of 3 seeds)"
+        assert len(mean["features"]) == 1
+
+    def test_one_seed_is_left_as_it_is(self):
+        made = made_dataset()
+        report = results.report([Evaluation(made, draw(made), [made_result(0, *PARAMETERS[0])])], k=(10,))
+        assert averaged(report) is report
+        assert report["seeds"] == [0]
+        assert "±" not in rendered(report, 200)
+
+    def test_terminal_shows_both(self, report):
+        text = rendered(report, 300)
+        mean, deviation = statistics.fmean([0.5, 0.75, 0.6]), statistics.stdev([0, 0.25, 0.1])
+        line = next(line for line in text.splitlines() if "1000 clusters" in line)
+        assert f"{mean:.3f} ± {deviation:.3f}" in line
+        assert "means of 3 seeds (5, 0, 3) with sample deviations" in text
+        assert ", ".join(draw(made_dataset(), seed=seed).digest for seed in (5, 0, 3)) in " ".join(text.split())
+        assert "64-bit codes (2 of 3 seeds)" in text
+        assert text.count("1000 clusters") == 1
+
+    def test_plain_has_columns_of_deviations(self, report):
+        text = tables.plain(report)
+        assert text.isascii()
+        lines = [line.split() for line in text.splitlines() if not line.startswith("#")]
+        assert len(lines) == 1 + len(PARAMETERS)
+        row = dict(zip(lines[0], lines[2], strict=True))
+        assert row["map_sd"] == f"{statistics.stdev([0, 0.25, 0.1]):.4f}"
+        assert (row["p@50"], row["p@50_sd"]) == ("-", "-")
+
+
+def test_lists_among_parameters_are_shown_without_spaces():
+    made = made_dataset()
+    row = replace(made_result(3, *PARAMETERS[3]), settings={"hidden": (512, 64), "mode": "a b"})
+    report = results.report([Evaluation(made, draw(made), [row])], k=(10,))
+    assert "hidden=[512,64],mode=ab" in tables.plain(report)
+    (written,) = csv.DictReader(io.StringIO(results.to_csv(report)))
+    assert written["parameters.hidden"] == "512 64"

@@ -1,8 +1,12 @@
 """The runner: grids as asked for, figures that a plain NumPy search gives too, and nothing learnt from queries."""
 
+import importlib.util
+import sys
+
 import numpy as np
 import pytest
 
+from lshcore import hashers, registry
 from lshcore.data import Dataset, Source, load
 from lshcore.evaluation import runner
 from lshcore.evaluation.configurations import Configuration, Options, preprocessing
@@ -14,6 +18,8 @@ from lshcore.index import FlatIndex
 
 CLASSICAL = ("exhaustive", "k-means", "random-hyperplanes")
 LATTICES = ("cross-polytope", "p-stable")
+NETWORKS = tuple(name for name, target in registry.HASHERS.items() if target.startswith("lshcore.neural"))
+HAS_TORCH = importlib.util.find_spec("torch") is not None
 EVERYTHING = Options(method=CLASSICAL, tables=(3, 6), key_bits=(6, 9), clusters=(4, 16), probes=(1, 3, 6), bits=(32,))
 
 
@@ -327,9 +333,15 @@ class TestRun:
             assert "p@r<=2" in hamming
 
     def test_every_hasher_runs_in_every_form(self, made, split):
-        learned = tuple(name for name in METHODS if name not in CLASSICAL + LATTICES)
+        learned = tuple(name for name in METHODS if name not in CLASSICAL + LATTICES + NETWORKS * (not HAS_TORCH))
         options = Options(
-            method=learned, bits=(8,), tables=(2,), key_bits=(4,), keys=("sample",), radius=(0, 2), rank=("cosine",)
+            method=learned,
+            bits=(8,),
+            tables=(2,),
+            key_bits=(4,),
+            keys=("sample",),
+            radius=(0, 2),
+            arguments={"epochs": 4, "hidden": (16,)},
         )
         results = evaluate(made, split, options)
         assert [result.configuration.method for result in results] == ["exhaustive"] + [
@@ -349,8 +361,8 @@ class TestRun:
         prepared = prepare(made, split, preprocessing(None))
         several = 0
         for result in run(made, split, configurations):
-            method, parameters = result.configuration.method, result.configuration.parameters
-            index = METHODS[method].build(parameters, prepared, 0, 1, lambda share: None).index
+            method = result.configuration.method
+            index = METHODS[method].build(result.configuration, prepared, 0, 1, lambda share, text: None).index
             if isinstance(index, FlatIndex):
                 assert result.buckets is None
                 continue
@@ -456,6 +468,142 @@ class TestRun:
     def test_baseline_must_be_first(self, made, split):
         with pytest.raises(ValueError, match="must be 'exhaustive', got 'k-means'"):
             run(made, split, [Configuration("k-means", {"clusters": 2}, preprocessing(None))])
+
+
+class TestArguments:
+    def test_each_method_takes_those_that_it_has(self):
+        options = Options(
+            ("k-means", "itq", "sdh", "pca-hashing", "cross-polytope"), arguments={"n_iterations": 7, "centre": False}
+        )
+        configurations, _ = configure(options, 1000, 1000)
+        found = {each.method: dict(each.arguments) for each in configurations}
+        assert found == {
+            "exhaustive": {},
+            "k-means": {},
+            "itq": {"n_iterations": 7},
+            "sdh": {"n_iterations": 7},
+            "pca-hashing": {},
+            "cross-polytope": {"centre": False},
+        }
+
+    def test_what_is_set_changes_and_only_that(self, made, split):
+        options = {"method": ("itq", "pca-random-rotation"), "bits": (8,)}
+        (_, itq, rotation), (_, other, same) = (
+            evaluate(made, split, Options(**options, arguments=arguments)) for arguments in ({}, {"n_iterations": 1})
+        )
+        assert (itq.settings, other.settings) == ({"n_iterations": 50}, {"n_iterations": 1})
+        assert (same.metrics, same.settings) == (rotation.metrics, rotation.settings)
+        prepared = prepare(made, split, preprocessing(None))
+        hasher = hashers.ITQ(8, n_iterations=1, random_state=0).fit(prepared.train)
+        expected = hasher.encode(prepared.gallery)
+        index = METHODS["itq"].build(other.configuration, prepared, 0, 1, lambda share, text: None).index
+        np.testing.assert_array_equal(index.hasher.encode(prepared.gallery).words, expected.words)
+        assert other.metrics != itq.metrics
+
+    @pytest.mark.skipif(not HAS_TORCH, reason="needs torch")
+    def test_an_argument_that_is_called_like_a_parameter_stays_apart(self, made, split):
+        options = Options(
+            ("relevance-lsh",),
+            (8,),
+            (2,),
+            (3,),
+            keys=("sample",),
+            arguments={"epochs": 1, "hidden": [8], "key_bits": 5},
+        )
+        _, tables, whole = evaluate(made, split, options)
+        assert (tables.configuration.parameters["key_bits"], tables.settings["hasher_key_bits"]) == (3, 5)
+        assert "key_bits" not in {**whole.configuration.parameters, **whole.settings}
+        assert whole.settings["hidden"] == [8]
+
+
+class TestReuse:
+    FORMS = Options(
+        ("itq",),
+        bits=(4, 8),
+        keys=("sample",),
+        tables=(2, 3),
+        key_bits=(3, 4),
+        probes=(3, 5),
+        radius=(0, 1),
+        pca=(None, 9),
+    )
+
+    def test_one_fit_for_what_differs_in_the_search_only(self, made, split, monkeypatch):
+        fits = []
+        real = hashers.ITQ.fit
+        monkeypatch.setattr(hashers.ITQ, "fit", lambda self, *data: fits.append(self.n_bits) or real(self, *data))
+        results = [each for each in evaluate(made, split, self.FORMS) if each.configuration.method == "itq"]
+        assert fits == [4, 8, 4, 8]  # and again for the other preparation
+        assert len(results) == 2 * 2 * (8 + 2 + 1)
+        seconds = {}
+        for each in results:
+            fitted = each.configuration.parameters["bits"], each.configuration.preprocess["pca"]
+            seconds.setdefault(fitted, set()).add(each.seconds["train"])
+        assert [len(each) for each in seconds.values()] == [1] * 4
+
+    def test_the_metrics_are_those_of_a_fit_of_its_own(self, made, split):
+        together = evaluate(made, split, self.FORMS)
+        for row in together[::5]:
+            baseline = Configuration("exhaustive", {"rank": "cosine"}, row.configuration.preprocess)
+            if row.configuration.method == "itq":
+                alone = run(made, split, [baseline, row.configuration])[1]
+                assert alone.metrics == row.metrics
+
+    def test_only_the_present_method_is_kept(self, made, split, monkeypatch):
+        held = []
+        real = hashers.PCAHashing.fit
+
+        def fit(self, *data):
+            held.append(list(prepared[0].fitted))
+            return real(self, *data)
+
+        prepared = []
+        monkeypatch.setattr(hashers.PCAHashing, "fit", fit)
+        monkeypatch.setattr(runner, "prepare", lambda *given: prepared.append(prepare(*given)) or prepared[0])
+        evaluate(made, split, Options(("itq", "pca-hashing"), bits=(4, 8)))
+        assert [len(keys) for keys in held] == [0, 1]
+
+    def test_what_cannot_be_fitted_is_not_tried_again(self, made, split, monkeypatch):
+        fits, notes = [], []
+        real = hashers.ITQ.fit
+        monkeypatch.setattr(hashers.ITQ, "fit", lambda self, *data: fits.append(self.n_bits) or real(self, *data))
+        configurations, _ = configure(Options(("itq",), bits=(64,), radius=(0, 1)), 240, 240)
+        assert len(run(made, split, configurations, left_out=notes.append)) == 1
+        assert (fits, len(notes)) == ([64], 3)
+
+
+class TestNetworks:
+    @pytest.fixture
+    def no_torch(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, "torch", None)
+
+    def test_without_torch_they_are_left_out_in_one_note(self, made, split, no_torch):
+        notes = []
+        options = Options((), (8,), (2,), (4,), hashes=(1,), clusters=(4,))
+        configurations, _ = configure(options, 240, 240)
+        results = run(made, split, configurations, left_out=notes.append)
+        assert list(dict.fromkeys(each.configuration.method for each in results)) == [
+            name for name in METHODS if name not in NETWORKS
+        ]
+        (note,) = notes
+        assert note.startswith(f"{', '.join(NETWORKS)} are left out: ")
+        assert "torch" in note
+
+    @pytest.mark.parametrize("named", [("dsh",), ("all", "dsh")])
+    def test_without_torch_one_that_is_named_is_an_error(self, made, split, no_torch, named):
+        configurations, _ = configure(Options(named, (8,), (2,), (4,)), 240, 240)
+        with pytest.raises(ImportError, match="torch"):
+            run(made, split, configurations, left_out=lambda note: None)
+
+    @pytest.mark.skipif(not HAS_TORCH, reason="needs torch")
+    def test_training_tells_its_progress(self, made, split):
+        seen = []
+        configurations, _ = configure(Options(("dsh",), (8,), arguments={"epochs": 3}), 240, 240)
+        run(made, split, configurations, progress=lambda share, text: seen.append((share, text)))
+        assert [share for share, _ in seen] == sorted(share for share, _ in seen)
+        texts = [text for _, text in seen if text.startswith("dsh 8-bit codes: ")]
+        trained = [text for text in texts if not text.endswith((": building", ": searching", ": measuring"))]
+        assert len(trained) >= 3
 
 
 def test_digits_are_retrieved_well():

@@ -1,6 +1,8 @@
 """`lshcore eval`: run methods on a data set, print one table, keep the results."""
 
 import sys
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,13 +10,15 @@ import typer
 
 from .._progress import part
 from ..evaluation.presets import PRESETS, find_preset
-from .options import default, parse, usage
+from .options import default, parse, seeds, usage
 from .progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Texts = list[str] | None
+
+BASELINE_ONLY = ("exhaustive",)
 
 
 def _list(name: str, metavar: str, help_text: str) -> Any:
@@ -80,6 +84,24 @@ def eval_command(
     sweep: Annotated[
         Texts, typer.Option("--sweep", metavar="KEY=A,B,C", help="Set the list of an option above; repeatable.")
     ] = None,
+    arguments: Annotated[
+        Texts,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="An argument of the methods' hashers (see `lshcore methods`), for those of the chosen methods that "
+            "have it; repeatable. Example: --set n_iterations=20 for itq.",
+        ),
+    ] = None,
+    models_given: Annotated[
+        Texts,
+        typer.Option(
+            "--model",
+            metavar="DIR,...",
+            help="Saved hashers to evaluate as they are, with the preprocessing that was saved beside them; without "
+            "--method, these alone.",
+        ),
+    ] = None,
     preset: Annotated[
         str | None,
         typer.Option(
@@ -92,7 +114,12 @@ def eval_command(
             "--protocol", metavar="NAME", help="How queries are chosen (see README); the data set has a default."
         ),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, max=2**32 - 1, help="Of split and methods.")] = 0,
+    seed: Annotated[
+        Texts,
+        typer.Option(
+            "--seed", metavar="N|N..M,...", help="Of split and methods. With several, tables show means. Default: 0."
+        ),
+    ] = None,
     jobs: Annotated[
         int | None, typer.Option("--jobs", metavar="N", help="Threads; all CPUs by default, as with -1.")
     ] = None,
@@ -126,7 +153,9 @@ def eval_command(
     }
     with usage("preset"):
         published = find_preset(preset)
-    options = parse(lists, sweep or [], published.lists)
+    models = _words(models_given)
+    options = parse(lists, sweep or [], published, arguments or [], BASELINE_ONLY if models else ())
+    every_seed = seeds(seed)
     protocol = protocol or published.protocol
     _check(dataset, protocol, jobs)
     if plot and out is None:
@@ -134,10 +163,13 @@ def eval_command(
 
     from ..evaluation import PROTOCOLS, Evaluation, Sources, configure, draw, gather, plots, report, run, write
     from ..evaluation.drawing import check_matplotlib
+    from ..evaluation.models import open_models
     from ..evaluation.results import make_folder
+    from ..evaluation.sources import gather_by
 
     if plot:
         check_matplotlib()
+    opened = open_models(models)
     if out is not None:  # before the work, not after it
         make_folder(out)
     sources = Sources(
@@ -151,18 +183,36 @@ def eval_command(
         device=device,
         offline=offline,
     )
+    # A model with a network of its own is compared with exhaustive search over the features of that network.
+    alone = [model for model in opened if model.network]
+    others = [model for model in opened if not model.network]
     with Progress() as progress:
-        datasets = gather(sources, progress)
+        materials = []
+        if others or not alone or options.method != BASELINE_ONLY:
+            materials += [(data, options, others) for data in gather(sources, progress)]
+        for model in alone:
+            data = gather_by(model.path, f"{model.name}'s own", sources, progress)
+            materials.append((data, replace(options, method=BASELINE_ONLY), [model]))
     evaluations, notes = [], []
     with Progress() as progress:
-        for i, data in enumerate(datasets):
-            split = draw(data, protocol, seed)
+        runs = []
+        for (data, wanted, having), each in product(materials, every_seed):
+            split = draw(data, protocol, each)
             leaks = PROTOCOLS[split.name].leak != ""
-            configurations, left_out = configure(options, len(split.gallery), len(split.train), leaks, data.dim)
+            configurations, left_out = configure(wanted, len(split.gallery), len(split.train), leaks, data.dim, having)
             notes += left_out
-            tell = part(progress, i / len(datasets), (i + 1) / len(datasets))
+            runs.append((data, split, configurations))
+        for i, (data, split, configurations) in enumerate(runs):
+            tell = part(progress, i / len(runs), (i + 1) / len(runs))
             results = run(
-                data, split, configurations, k=options.k, seed=seed, n_jobs=jobs, progress=tell, left_out=notes.append
+                data,
+                split,
+                configurations,
+                k=options.k,
+                seed=split.seed,
+                n_jobs=jobs,
+                progress=tell,
+                left_out=notes.append,
             )
             evaluations.append(Evaluation(data, split, results))
     notes = list(dict.fromkeys(notes))

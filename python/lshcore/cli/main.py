@@ -15,6 +15,7 @@ from .extract import extract_command
 from .info import info_command
 from .methods import methods_command
 from .plan import plan_command
+from .train import train_command
 
 DEBUG_VARIABLE = "LSHCORE_DEBUG"
 INTERRUPTED = 130
@@ -29,6 +30,9 @@ app = typer.Typer(
 )
 app.command("eval", epilog="Example: lshcore eval --method k-means --clusters 100 --probes 1,4,16")(eval_command)
 app.command("extract", epilog="Example: lshcore extract --dataset folder:photos --backbone resnet50")(extract_command)
+app.command("train", epilog="Example: lshcore train --dataset fashion-mnist --method orthohash --bits 32 --out model")(
+    train_command
+)
 app.command("plan", epilog="Example: lshcore plan --dataset fashion-mnist --recall 0.9")(plan_command)
 app.command("info", epilog="Example: LSHCORE_KERNELS=scalar lshcore info")(info_command)
 app.command("methods", epilog="Example: lshcore methods")(methods_command)

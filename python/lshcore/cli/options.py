@@ -1,5 +1,6 @@
 """Text of the command line to `Options`: comma lists, repeats and sweeps. What is wrong here is a usage error."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from ..evaluation.configurations import Options
+from ..evaluation.presets import Preset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,7 +84,9 @@ def usage(option: str | None = None) -> "Iterator[None]":
 def parse(
     given: Mapping[str, Sequence[str] | None],
     sweeps: Sequence[str],
-    preset: Mapping[str, tuple[Any, ...]] | None = None,
+    preset: Preset | None = None,
+    arguments: Sequence[str] = (),
+    unnamed: tuple[str, ...] = (),
 ) -> Options:
     """Options of an evaluation.
 
@@ -90,16 +94,22 @@ def parse(
     ----------
     given : mapping of option name to texts, each a value or a comma list; None where not given
     sweeps : sequence of "name=a,b,c"
-    preset : mapping of option name to values, optional
-        For the options that neither of the others gives.
+    preset : Preset, optional
+        For the options and arguments that none of the others gives.
+    arguments : sequence of "name=value"
+        Arguments of hashers.
+    unnamed : tuple of str
+        The methods where none is named; all by default.
 
     Raises
     ------
     typer.BadParameter
-        For unknown keys, values that cannot be read or are out of range, and options given twice over.
+        For unknown keys, values that cannot be read or are out of range, arguments that no chosen method has, and
+        options given twice over.
     """
-    from ..evaluation.methods import check_methods
+    from ..evaluation.methods import check_arguments, check_methods
 
+    preset = preset or Preset()
     texts = {name: list(values) for name, values in given.items() if values}
     for sweep in sweeps:
         name, listed = _split_sweep(sweep)
@@ -113,12 +123,55 @@ def parse(
             if "" in parts:
                 raise ValueError(f"expected values separated by commas, got {','.join(values)!r}")
             lists[name] = tuple(dict.fromkeys(LISTS[name](part) for part in parts))
-    lists = {**(preset or {}), **lists}
+    lists = {"method": unnamed, **preset.lists, **lists}
+    own = arguments_of(arguments)
     with usage():
-        options = Options(**{name.replace("-", "_"): values for name, values in lists.items()})
+        fields: dict[str, Any] = {name.replace("-", "_"): values for name, values in lists.items()}
+        options = Options(**fields, arguments={**preset.arguments, **own})
     with usage("method"):
         check_methods(options.method)
+    with usage("set"):
+        check_arguments(own, options.method)
     return options
+
+
+# Of values, in any case; others are read as JSON where that works.
+_WORDS = {"none": None, "true": True, "false": False}
+
+
+def arguments_of(texts: Sequence[str]) -> dict[str, Any]:
+    """Arguments of hashers from texts such as "alpha=0.3", "hidden=[512, 64]", "gamma=none" and "kernel=rbf".
+
+    Raises
+    ------
+    typer.BadParameter
+        For a text that is not "name=value", and a name that is given twice.
+    """
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        name = name.removeprefix("--").replace("-", "_")
+        if not equals or not name or not value:
+            raise typer.BadParameter(f"expected name=value, got {text!r}", param_hint="--set")
+        if name in found:
+            raise typer.BadParameter(f"{name} is set twice", param_hint="--set")
+        try:
+            found[name] = _WORDS[value.lower()] if value.lower() in _WORDS else json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found
+
+
+def seeds(texts: Sequence[str] | None) -> tuple[int, ...]:
+    """Seeds from texts, each a seed, a span or a comma list; 0 without any."""
+    with usage("seed"):
+        found = tuple(
+            _whole(each) for text in texts or ("0",) for part in text.split(",") for each in _span(part.strip())
+        )
+        for seed in found:
+            if not 0 <= seed < 2**32:
+                raise ValueError(f"expected from 0 to {2**32 - 1}, got {seed}")
+    return tuple(dict.fromkeys(found))
 
 
 def _span(part: str) -> list[str]:

@@ -1,8 +1,11 @@
 """What to run, as data: options of the command line become a grid of configurations. Nothing heavy is imported here."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .models import Model
 
 RANKS = ("cosine", "l2", "margin", "hamming")
 CODE_RANKS = ("margin", "hamming")
@@ -12,6 +15,11 @@ LATTICE_RANKS = ("cosine", "l2")
 MAX_BITS = 4096
 MAX_KEY_BITS = 256
 MIN_ITEMS_A_CLUSTER = 4
+
+# What a configuration's parameters can be called.
+_CODES = ("bits", "hashes", "keys", "key_bits", "tables")
+_SEARCH = ("clusters", "algorithm", "probes", "radius", "rank", "shortlist")
+NAMES = (*_CODES, *_SEARCH)
 
 # What no option changes. Result files state it all the same.
 K_MEANS_FIXED: Mapping[str, Any] = {"max_iter": 25, "tol": 1e-4}
@@ -43,6 +51,7 @@ class Options:
     rank : "cosine", "l2", "margin" or "hamming", the distance that candidates are ranked by
     shortlist : None, or how many candidates, the nearest by Hamming distance, are ranked by cosine or L2
     k : list lengths of the metrics
+    arguments : mapping of arguments to the hashers' constructors; each method takes those that it has
 
     Raises
     ------
@@ -64,10 +73,11 @@ class Options:
     rank: tuple[str, ...] = ("cosine",)
     shortlist: tuple[int | None, ...] = (None,)
     k: tuple[int, ...] = (10, 50)
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         highest = {"bits": MAX_BITS, "key_bits": MAX_KEY_BITS}
-        for name in (field.name for field in fields(self) if field.name != "method"):
+        for name in (each.name for each in fields(self) if each.name not in ("method", "arguments")):
             values: Sequence[Any] = getattr(self, name)
             option = name.replace("_", "-")
             if not values and name not in ("hashes", "probes", "radius"):
@@ -111,12 +121,21 @@ class Configuration:
     leak : bool
         With the leak of the protocol as it was published: preprocessing is fitted on everything, and queries that find
         nothing are left out of ``p@k``.
+    arguments : mapping
+        Of the hasher's constructor, besides what the grid and the seed set.
+    optional : bool
+        Left out, with a note, where a package is missing that it needs; otherwise that is an error.
+    model : Model, optional
+        The hasher, fitted already.
     """
 
     method: str
     parameters: Parameters
     preprocess: Mapping[str, bool | int | float | None]
     leak: bool = False
+    arguments: Parameters = field(default_factory=dict)
+    optional: bool = False
+    model: "Model | None" = None
 
 
 def preprocessing(pca: int | float | None) -> dict[str, bool | int | float | None]:
@@ -247,83 +266,3 @@ def _rankings(options: Options) -> Grid:
             else:
                 rankings.append({"rank": rank, "shortlist": shortlist})
     return rankings, notes
-
-
-# What a configuration takes beside the others, in distances computed; it only paces the progress bar. The list of every
-# query is ranked twice, once with a clock and once for the metrics.
-
-
-def exhaustive_cost(parameters: Parameters, n_queries: int, n_gallery: int) -> float:
-    """Every query against every item."""
-    return 2.0 * n_queries * n_gallery
-
-
-def k_means_cost(parameters: Parameters, n_queries: int, n_gallery: int) -> float:
-    """Training, and the share of the gallery that is looked into."""
-    clusters = parameters["clusters"]
-    training = float(K_MEANS_FIXED["max_iter"] * clusters * n_gallery)
-    return training + exhaustive_cost(parameters, n_queries, n_gallery) * float(parameters["probes"] / clusters)
-
-
-def codes_cost(parameters: Parameters, n_queries: int, n_gallery: int) -> float:
-    """Real data fills buckets unevenly: a query meets some ten times what even ones would give it."""
-    share = min(1.0, 10 * parameters["probes"] / 2 ** parameters["key_bits"]) if "tables" in parameters else 0.05
-    return (0.01 + share) * exhaustive_cost(parameters, n_queries, n_gallery)
-
-
-def lattice_cost(parameters: Parameters, n_queries: int, n_gallery: int) -> float:
-    """As for codes; a hash parts rows like some two bits."""
-    share = min(1.0, 10 * float(parameters["probes"]) / 4.0 ** int(parameters["hashes"]))
-    return (0.01 + share) * exhaustive_cost(parameters, n_queries, n_gallery)
-
-
-def exhaustive_label(parameters: Parameters) -> str:
-    """Short text for a table."""
-    return str(parameters["rank"])
-
-
-def k_means_label(parameters: Parameters) -> str:
-    """Short text for a table."""
-    label = f"{parameters['clusters']} clusters"
-    if parameters["algorithm"] != "lloyd":
-        label += f" by {parameters['algorithm']}"
-    if parameters["probes"] != 1:
-        label += f", {parameters['probes']} probes"
-    return _ranked(label, parameters)
-
-
-def codes_label(parameters: Parameters) -> str:
-    """Short text for a table."""
-    if "radius" in parameters:
-        return _ranked(f"{parameters['bits']} bits, radius {parameters['radius']}", parameters)
-    if "tables" not in parameters:
-        label = f"{parameters['bits']}-bit codes"
-        return label if parameters["rank"] == "hamming" else _ranked(label, parameters)
-    label = f"{parameters['tables']} x {parameters['key_bits']} bits"
-    if parameters["keys"] == "sample":
-        label += f" of {parameters['bits']}"
-    if parameters.get("probes", parameters["tables"]) != parameters["tables"]:
-        label += f", {parameters['probes']} probes"
-    return _ranked(label, parameters)
-
-
-def lattice_label(parameters: Parameters) -> str:
-    """Short text for a table."""
-    label = f"{parameters['tables']} x {parameters['hashes']} {'hash' if parameters['hashes'] == 1 else 'hashes'}"
-    if parameters["probes"] != parameters["tables"]:
-        label += f", {parameters['probes']} probes"
-    return _ranked(label, parameters)
-
-
-def _ranked(label: str, parameters: Parameters) -> str:
-    """The label, with the ranking where it is not the usual one; with the code length where clusters need codes."""
-    rank = parameters["rank"]
-    by_clusters = "clusters" in parameters
-    if rank in CODE_RANKS and by_clusters:
-        label += f", {rank} of {parameters['bits']} bits"
-    elif rank != "cosine":
-        label += f", {rank}"
-    if "shortlist" in parameters:
-        label += f", shortlist {parameters['shortlist']}"
-        label += f" by {parameters['bits']} bits" if by_clusters else ""
-    return label

@@ -13,7 +13,10 @@ from .methods import BASELINE, METHODS
 FORMATS = ("png", "svg")
 
 # One a method, in the order of METHODS.
-_COLOURS = "222222 0072b2 d55e00 009e73 cc79a7 7b4fb5 e69f00 56b4e9 8c510a b2182b 5a7d2a c51b7d 01665e 7f7f7f"
+_COLOURS = (
+    "222222 0072b2 d55e00 009e73 cc79a7 7b4fb5 e69f00 56b4e9 8c510a b2182b 5a7d2a c51b7d "
+    "01665e f4a582 542788 80cdc1 b8a100 3f51b5 ff7f7f 6d4c41 9ccc65 7f7f7f"
+)
 _MARKERS = "os^DvPX<"
 _MOST_MARKERS = 16  # a line through more points is a curve
 _DASHES = ("-", "--", ":", "-.")

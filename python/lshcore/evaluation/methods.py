@@ -1,62 +1,24 @@
-"""The methods that `lshcore eval` knows: one table, and how each builds what is searched."""
+"""The methods that `lshcore eval` knows, in one table, and the configurations that options make of them."""
 
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from .. import metrics, registry
-from ..hashers import Hasher
-from ..hashers.lattice import LatticeHasher
-from ..index import FlatIndex, KMeansIndex, LSHIndex
-from ..index.container import Index
+from .. import registry
+from .._progress import Progress
 from . import configurations as grids
+from . import costs, labels
+from .builders import RESERVED, Built, build_codes, build_exhaustive, build_k_means, build_lattice
 from .configurations import Configuration, Grid, Options, Parameters, preprocessing
-from .prepare import Matrix, Prepared
+from .prepare import Prepared
+
+if TYPE_CHECKING:
+    from .models import Model
 
 BASELINE = "exhaustive"
 ALL = "all"
-
-MOST_FLOAT32_BYTES = 1 << 30
-
-Metrics = dict[str, Any]
-Tell = Callable[[float], None]
-
-
-@dataclass(frozen=True, eq=False)
-class Built:
-    """An index ready to be searched.
-
-    Parameters
-    ----------
-    index : Index
-    search : mapping
-        Options of `index.search` and `metrics.evaluate`.
-    train_seconds, build_seconds : float
-        What fitting on the train part and adding the gallery took.
-    settings : mapping
-        What the hasher was made with, besides the parameters of the configuration.
-    rank_gallery : callable, optional
-        Metrics over the whole gallery, where a method has a better way than through the index:
-        ``rank_gallery(queries, query_labels, k=, n_jobs=, progress=)``.
-    """
-
-    index: Index
-    search: Mapping[str, Any]
-    train_seconds: float
-    build_seconds: float
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    rank_gallery: Callable[..., Metrics] | None = None
-
-    def measure(self, queries: Matrix, query_labels: Any, gallery_labels: Any, **options: Any) -> Metrics:
-        """The metrics of PROTOCOL.md for these queries."""
-        if self.rank_gallery is not None:
-            return self.rank_gallery(queries, query_labels, **options)
-        return metrics.evaluate(self.index, queries, query_labels, gallery_labels, **self.search, **options)
 
 
 @dataclass(frozen=True)
@@ -67,7 +29,8 @@ class Method:
     ----------
     name, description : str
     build : callable
-        ``build(parameters, prepared, seed, n_jobs, tell)`` returns a `Built`; ``tell(share)`` says how much is done.
+        ``build(configuration, prepared, seed, n_jobs, progress)`` returns a `Built`; ``progress(share, text)`` says how
+        much is done.
     grid : callable
         ``grid(options, n_gallery, n_train)`` returns the parameters of each configuration, and a note for each one
         left out.
@@ -79,129 +42,28 @@ class Method:
         The command-line options that it reads.
     fixed : mapping
         Parameters that no option changes; result files state them all the same.
+    is_hasher : bool
+        Whether it is a hasher of the registry, of the same name.
+    building : float
+        The share of its time that `build` takes; paces the progress bar.
     """
 
     name: str
     description: str
-    build: Callable[[Parameters, Prepared, int, int, Tell], Built]
+    build: Callable[[Configuration, Prepared, int, int, Progress], Built]
     grid: Callable[[Options, int, int], Grid]
     label: Callable[[Parameters], str]
     cost: Callable[[Parameters, int, int], float]
     options: tuple[str, ...] = ()
     fixed: Mapping[str, Any] = field(default_factory=dict)
+    is_hasher: bool = False
+    building: float = 0.3
 
-
-class _Clock:
-    """Seconds since the last look."""
-
-    def __init__(self) -> None:
-        self._last = time.perf_counter()
-
-    def lap(self) -> float:
-        now = time.perf_counter()
-        seconds, self._last = now - self._last, now
-        return seconds
-
-
-def _build_exhaustive(parameters: Parameters, prepared: Prepared, seed: int, n_jobs: int, tell: Tell) -> Built:
-    clock = _Clock()
-    index = FlatIndex(vectors=_vectors(parameters, prepared))
-    index.add(prepared.gallery, n_jobs=n_jobs)
-    return Built(index, {"rank": parameters["rank"]}, train_seconds=0.0, build_seconds=clock.lap())
-
-
-class CannotFit(ValueError):
-    """A hasher cannot learn from this data with these parameters: the configuration is left out, and it says why."""
-
-
-def _fitted(name: str, parameters: Parameters, prepared: Prepared, seed: int) -> Hasher:
-    make = registry.load(name)
-    arguments: dict[str, Any] = {"n_bits": parameters["bits"]}
-    if "random_state" in make().get_params():
-        arguments["random_state"] = seed
-    try:
-        hasher: Hasher = make(**arguments).fit(prepared.train, prepared.train_labels)
-    except ValueError as error:
-        raise CannotFit(str(error)) from error
-    return hasher
-
-
-def _vectors(parameters: Parameters, prepared: Prepared) -> str | None:
-    """How the index keeps vectors: in half precision where they would fill a gigabyte."""
-    if parameters["rank"] in grids.CODE_RANKS:
-        return None
-    return "float32" if prepared.gallery.nbytes <= MOST_FLOAT32_BYTES else "float16"
-
-
-def _search(parameters: Parameters) -> Mapping[str, Any]:
-    """Options of a search."""
-    return {name: parameters[name] for name in ("probes", "radius", "rank", "shortlist") if name in parameters}
-
-
-def _build_k_means(parameters: Parameters, prepared: Prepared, seed: int, n_jobs: int, tell: Tell) -> Built:
-    clock = _Clock()
-    hasher = _fitted("random-hyperplanes", parameters, prepared, seed) if grids.reads_codes(parameters) else None
-    spherical = parameters["algorithm"] == "spherical"
-    index = KMeansIndex(
-        n_clusters=parameters["clusters"],
-        random_state=seed,
-        algorithm="lloyd" if spherical else parameters["algorithm"],
-        spherical=spherical,
-        vectors=_vectors(parameters, prepared),
-        codes=hasher,
-        **grids.K_MEANS_FIXED,
-    )
-    rounds = index.max_iter
-    train = _sampled(prepared.train, max(grids.K_MEANS_ROWS, grids.K_MEANS_ROWS_A_CLUSTER * index.n_clusters), seed)
-    index.fit(train, n_jobs=n_jobs, on_round=lambda done, inertia: tell(done / rounds))
-    settings = {} if train is prepared.train else {"trained_on": len(train)}
-    train_seconds = clock.lap()
-    index.add(prepared.gallery, n_jobs=n_jobs)
-    return Built(index, _search(parameters), train_seconds, clock.lap(), settings)
-
-
-def _sampled(x: Matrix, most: int, seed: int) -> Matrix:
-    """Some of the rows, drawn by seed, where there are more than `most`."""
-    return x if len(x) <= most else x[np.sort(np.random.RandomState(seed).permutation(len(x))[:most])]
-
-
-def _build_codes(name: str, parameters: Parameters, prepared: Prepared, seed: int, n_jobs: int, tell: Tell) -> Built:
-    clock = _Clock()
-    hasher = _fitted(name, parameters, prepared, seed)
-    train_seconds = clock.lap()
-    settings = {key: value for key, value in hasher.get_params().items() if key not in ("n_bits", "random_state")}
-    rank_gallery = None
-    index: Index
-    if "tables" in parameters:
-        keys = {"n_tables": parameters["tables"], "key_bits": parameters["key_bits"], "keys": parameters["keys"]}
-        index = LSHIndex(hasher, **keys, vectors=_vectors(parameters, prepared), random_state=seed)
-    elif "radius" in parameters:
-        index = LSHIndex(hasher, 1, hasher.n_bits_, vectors=_vectors(parameters, prepared))
-    else:
-        index = FlatIndex(hasher, vectors=_vectors(parameters, prepared))
-        if parameters["rank"] == "hamming":
-
-            def rank_gallery(queries: Matrix, query_labels: Any, **options: Any) -> Metrics:
-                codes, gallery = hasher.encode_query(queries), hasher.encode(prepared.gallery)
-                return metrics.hamming_ranking(codes, gallery, query_labels, prepared.gallery_labels, **options)
-
-    index.add(prepared.gallery, n_jobs=n_jobs)
-    return Built(index, _search(parameters), train_seconds, clock.lap(), settings, rank_gallery)
-
-
-def _build_lattice(name: str, parameters: Parameters, prepared: Prepared, seed: int, n_jobs: int, tell: Tell) -> Built:
-    clock = _Clock()
-    tables, hashes = parameters["tables"], parameters["hashes"]
-    try:
-        hasher: LatticeHasher = registry.load(name)(n_hashes=tables * hashes, random_state=seed).fit(prepared.train)
-        key_bits = hashes * hasher.hash_bits_
-        index = LSHIndex(hasher, tables, key_bits, "blocks", vectors=_vectors(parameters, prepared))
-    except ValueError as error:
-        raise CannotFit(str(error)) from error
-    train_seconds = clock.lap()
-    settings = {key: value for key, value in hasher.get_params().items() if key not in ("n_hashes", "random_state")}
-    index.add(prepared.gallery, n_jobs=n_jobs)
-    return Built(index, _search(parameters), train_seconds, clock.lap(), {"key_bits": key_bits, **settings})
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Arguments of its hasher that no other option sets, with their defaults."""
+        known = registry.load(self.name)().get_params() if self.is_hasher else {}
+        return {name: value for name, value in known.items() if name not in RESERVED}
 
 
 def _hashing(name: str, description: str, grid: Callable[[Options, int, int], Grid] = grids.codes_grid) -> Method:
@@ -209,12 +71,18 @@ def _hashing(name: str, description: str, grid: Callable[[Options, int, int], Gr
     return Method(
         name=name,
         description=description,
-        build=partial(_build_codes, name),
+        build=build_codes,
         grid=grid,
-        label=grids.codes_label,
-        cost=grids.codes_cost,
+        label=labels.codes_label,
+        cost=costs.codes_cost,
         options=("bits", "radius", "tables", "key-bits", "keys", "probes", "rank", "shortlist"),
+        is_hasher=True,
     )
+
+
+def _network(name: str, description: str) -> Method:
+    """A hasher of the registry that a network learns, which takes far longer than anything else."""
+    return replace(_hashing(name, description), cost=costs.network_cost, building=0.95)
 
 
 def _lattice(name: str, description: str, hashes: tuple[int, ...]) -> Method:
@@ -222,11 +90,12 @@ def _lattice(name: str, description: str, hashes: tuple[int, ...]) -> Method:
     return Method(
         name=name,
         description=description,
-        build=partial(_build_lattice, name),
+        build=build_lattice,
         grid=partial(grids.lattice_grid, name, hashes),
-        label=grids.lattice_label,
-        cost=grids.lattice_cost,
+        label=labels.lattice_label,
+        cost=costs.lattice_cost,
         options=("tables", "hashes", "probes", "rank"),
+        is_hasher=True,
     )
 
 
@@ -237,18 +106,18 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             Method(
                 name=BASELINE,
                 description="every item compared by cosine: the baseline, always run",
-                build=_build_exhaustive,
+                build=build_exhaustive,
                 grid=grids.exhaustive_grid,
-                label=grids.exhaustive_label,
-                cost=grids.exhaustive_cost,
+                label=labels.exhaustive_label,
+                cost=costs.exhaustive_cost,
             ),
             Method(
                 name="k-means",
                 description="buckets are k-means clusters; the nearest ones are looked into and re-ranked",
-                build=_build_k_means,
+                build=build_k_means,
                 grid=grids.k_means_grid,
-                label=grids.k_means_label,
-                cost=grids.k_means_cost,
+                label=labels.k_means_label,
+                cost=costs.k_means_cost,
                 options=("clusters", "algorithm", "probes", "rank", "shortlist", "bits"),
                 fixed=grids.K_MEANS_FIXED,
             ),
@@ -268,6 +137,19 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             _hashing(
                 "grh", "graph regularised hashing: bits averaged over each class, then learnt; learns from labels"
             ),
+            _network(
+                "neural-lsh", "a network whose codes keep unlike items apart; learns from labels where there are any"
+            ),
+            _network(
+                "relevance-lsh", "a network whose relevant items share buckets; learns from labels where there are any"
+            ),
+            _network("dsh", "deep supervised hashing: codes of a class near, of others apart; learns from labels"),
+            _network("hashnet", "as dsh by likelihood, with signs that sharpen as it trains; learns from labels"),
+            _network("bihalf", "a network whose bits split every batch in halves; learns without labels"),
+            _network("orthohash", "codes turned to a random code of their class, by angle; learns from labels"),
+            _network("csq", "codes drawn to a centre of their class, centres far apart; learns from labels"),
+            _network("greedyhash", "a classifier that sees signs only, as if they had gradients; learns from labels"),
+            _network("cibhash", "codes alike for an item seen twice, unlike for others; learns without labels"),
         )
     }
 )
@@ -280,27 +162,90 @@ def check_methods(names: tuple[str, ...]) -> None:
         raise ValueError(f"method must be one of {ALL}, {', '.join(METHODS)}, got {', '.join(unknown)}")
 
 
+def check_arguments(arguments: Mapping[str, Any], methods: tuple[str, ...]) -> None:
+    """Raise ValueError, naming what there is, unless the hasher of some chosen method has each of the arguments."""
+    reserved = {"n_bits": "--bits", "n_hashes": "--hashes", "random_state": "--seed"}
+    for name in arguments:
+        if name in reserved:
+            raise ValueError(f"{name} is set by {reserved[name]}")
+    if not arguments:
+        return
+    known = {name: METHODS[name].arguments for name in _chosen(methods)}
+    unknown = [name for name in arguments if not any(name in each for each in known.values())]
+    if unknown:
+        there = "; ".join(f"{method}: {', '.join(each)}" for method, each in known.items() if each)
+        raise ValueError(f"got {unknown[0]}, expected an argument of a chosen method ({there or 'they have none'})")
+
+
+def label(configuration: Configuration) -> str:
+    """What a configuration is, beside its method, as a short text for a table."""
+    text = METHODS[configuration.method].label(configuration.parameters)
+    return text if configuration.model is None else f"{text}, model {configuration.model.name}"
+
+
+def _chosen(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(METHODS) if ALL in names or not names else names
+
+
 def configure(
-    options: Options, n_gallery: int, n_train: int, leak: bool = False, dim: int | None = None
+    options: Options,
+    n_gallery: int,
+    n_train: int,
+    leak: bool = False,
+    dim: int | None = None,
+    models: Sequence["Model"] = (),
 ) -> tuple[list[Configuration], list[str]]:
     """Every configuration that the options ask for, the baseline first, and a note for each one left out; with
     `leak`, all of them once more as the protocol was published. With `dim`, the columns of the features, a PCA to more
-    is left out, unless there is no other.
+    is left out, unless there is no other. Models come after the methods, those with a preprocessing of their own at the
+    end, once; as published there are none, for nothing of theirs is fitted here.
 
     Raises
     ------
     ValueError
-        If a method is unknown.
+        If a method is unknown, or with `dim`, a model takes features of another number of columns.
     """
     check_methods(options.method)
-    chosen = tuple(METHODS) if ALL in options.method or not options.method else options.method
+    for model in models:
+        # The runner sees what a PCA leaves.
+        if dim is not None and (model.preprocess is not None or set(options.pca) == {None}):
+            model.check_columns(dim)
     configurations: list[Configuration] = []
     too_wide = [pca for pca in options.pca if isinstance(pca, int) and dim is not None and pca > dim]
     pcas = [pca for pca in options.pca if pca not in too_wide] or options.pca  # one alone fails, and says why
     notes = [f"PCA to {pca} dimensions is left out: the features have {dim}" for pca in too_wide if pca not in pcas]
+    chosen = [name for name in _chosen(options.method) if name != BASELINE]
+    arguments = {name: _arguments(options, name) for name in chosen} if options.arguments else {}
     for pca, leaks in ((pca, leaks) for leaks in (False, True)[: 1 + leak] for pca in pcas):
-        for name in (BASELINE, *(name for name in chosen if name != BASELINE)):
+        for name in (BASELINE, *chosen):
             rows, left_out = METHODS[name].grid(options, n_gallery, n_train)
-            configurations += [Configuration(name, row, preprocessing(pca), leaks) for row in rows]
+            common = Configuration(
+                name, {}, preprocessing(pca), leaks, arguments.get(name, {}), optional=name not in options.method
+            )
+            configurations += [replace(common, parameters=row) for row in rows]
+            notes += left_out
+        for model in models if not leaks else ():
+            if model.preprocess is None:
+                more, left_out = _of_model(model, options, preprocessing(pca), n_gallery, n_train)
+                configurations += more
+                notes += left_out
+    for model in models:
+        if model.preprocess is not None:
+            more, left_out = _of_model(model, options, model.preprocess.get_params(), n_gallery, n_train)
+            configurations += more
             notes += left_out
     return configurations, list(dict.fromkeys(notes))
+
+
+def _arguments(options: Options, name: str) -> dict[str, Any]:
+    """Those of the arguments that the hasher of a method has."""
+    known = METHODS[name].arguments
+    return {argument: value for argument, value in options.arguments.items() if argument in known}
+
+
+def _of_model(
+    model: "Model", options: Options, preprocess: Mapping[str, Any], n_gallery: int, n_train: int
+) -> tuple[list[Configuration], list[str]]:
+    """What any hasher can do, with the codes that the model has."""
+    rows, notes = grids.codes_grid(replace(options, bits=(model.hasher.n_bits_,)), n_gallery, n_train)
+    return [Configuration(model.method, row, preprocess, model=model) for row in rows], notes

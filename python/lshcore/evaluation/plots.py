@@ -8,6 +8,7 @@ from typing import Any
 
 from .._files import write_whole
 from . import results, tables
+from .averages import averaged, seeds_of
 from .drawing import Axis, Line, Panel, Plot, check_matplotlib, drawn
 from .methods import BASELINE
 
@@ -32,6 +33,7 @@ _WORDS: Mapping[str, Callable[[Any], str]] = {
     "keys": lambda value: "sampled" if value == "sample" else "",
     "rank": str,
     "algorithm": str,
+    "model": lambda value: f"model {os.path.basename(os.path.abspath(value))}",
 }
 
 
@@ -79,11 +81,19 @@ def plot(report: Report, folder: str | os.PathLike[str]) -> list[Path]:
 
 
 def plots(report: Report) -> list[Plot]:
-    """Every figure of a report, as data."""
-    made = [_radius(report), *(_sweep(report, name) for name in SWEPT), _quality_cost(report), _buckets(report)]
-    made += [_pr_curve(report), _radius_curve(report)]
+    """Every figure of a report, as data. Of several seeds, points are means, and whole curves are the first seed's."""
+    seeds = seeds_of(report)
+    report = averaged(report)
+    points = [_radius(report), *(_sweep(report, name) for name in SWEPT), _quality_cost(report)]
+    curves = [_buckets(report), _pr_curve(report), _radius_curve(report)]
     about = f"{report['dataset']['name']}, protocol {report['protocol']['name']}"
-    return [replace(each, title=f"{each.title} ({about})") for each in made if each is not None]
+    means, first = (f", means of {len(seeds)} seeds", f", seed {seeds[0]}") if len(seeds) > 1 else ("", "")
+    return [
+        replace(each, title=f"{each.title} ({about}{of})")
+        for made, of in ((points, means), (curves, first))
+        for each in made
+        if each is not None
+    ]
 
 
 def _metric(name: str) -> Measure:
@@ -165,10 +175,18 @@ def _pca_order(value: float | None) -> tuple[bool, float]:
 def _settings(row: Row, own_probes: bool) -> dict[str, Any]:
     """What was chosen for a row, without what follows from the rest."""
     parameters = dict(row["parameters"])
-    follows = ["trained_on"] + ["bits"] * (parameters.get("keys") == "blocks") + ["key_bits"] * ("hashes" in parameters)
+    follows = (
+        ["trained_on", "model_split", "random_state"]
+        + ["bits"] * (parameters.get("keys") == "blocks")
+        + ["key_bits"] * ("hashes" in parameters)
+    )
     follows += ["probes"] * (own_probes and "tables" in parameters)
-    chosen = {key: value for key, value in parameters.items() if key not in follows}
+    chosen = {key: _hashable(value) for key, value in parameters.items() if key not in follows}
     return {"features": row["features"], "pca": row["preprocess"]["pca"], "leak": row["leak"], **chosen}
+
+
+def _hashable(value: Any) -> Any:
+    return str(value) if isinstance(value, list | Mapping) else value
 
 
 def _series(report: Report, parameter: str) -> list[_Series]:

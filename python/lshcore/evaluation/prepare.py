@@ -3,17 +3,22 @@
 import mmap
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..data import Dataset
+from ..hashers import Hasher
 from ..preprocess import Preprocess
 from .protocols import Split
 
 Matrix = NDArray[np.float32]
+
+
+class CannotFit(ValueError):
+    """A hasher cannot learn from this data with these parameters: the configuration is left out, and it says why."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +32,9 @@ class Prepared:
     train_labels, gallery_labels, query_labels : int64 (n,) or bool (n, C)
     seconds : float
         What fitting and applying the preprocessing took.
+    fitted : dict
+        Hashers that were fitted on the train part, by what they are, each with the seconds that took, or why it cannot
+        be; the runner keeps those of the method that is being run.
     """
 
     train: Matrix
@@ -36,16 +44,25 @@ class Prepared:
     gallery_labels: NDArray[Any]
     query_labels: NDArray[Any]
     seconds: float
+    fitted: dict[str, tuple[Hasher, float] | CannotFit] = field(default_factory=dict)
 
 
 def prepare(
-    dataset: Dataset, split: Split, preprocess: Mapping[str, Any], n_jobs: int | None = None, leak: bool = False
+    dataset: Dataset,
+    split: Split,
+    preprocess: Mapping[str, Any] | Preprocess,
+    n_jobs: int | None = None,
+    leak: bool = False,
 ) -> Prepared:
-    """Fit the preprocessing on the train part of a split, or with a leak on all parts, and apply it to all parts."""
+    """Fit the preprocessing on the train part of a split, or with a leak on all parts, and apply it to all parts; one
+    that is fitted already is only applied."""
     start = time.perf_counter()
-    everything = np.concatenate([split.train, split.gallery, split.queries])
-    fitted_on = np.unique(everything) if leak else split.train
-    step = Preprocess(**preprocess).fit(dataset.features, rows=fitted_on)
+    if isinstance(preprocess, Preprocess):
+        step = preprocess
+    else:
+        everything = np.concatenate([split.train, split.gallery, split.queries])
+        fitted_on = np.unique(everything) if leak else split.train
+        step = Preprocess(**preprocess).fit(dataset.features, rows=fitted_on)
 
     def matrix(rows: NDArray[np.int64]) -> Matrix:
         return step.transform(dataset.features, n_jobs, rows=rows)

@@ -26,13 +26,14 @@ SCHEMA_VERSION = 2
 CURVES = ("pr_curve", "radius_curve")
 # A raw line break follows the bracket, and no JSON string can hold one.
 _NUMBERS = re.compile(r"\[\n[-+.eE\d,\snul]*\]")
-_LEFT_OUT_OF_CSV = ("results", "features", "notes")
+_LEFT_OUT_OF_CSV = ("results", "features", "notes", "seed")
 _BUCKETS_IN_CSV = ("count", "mean", "largest")
 
 _GROUPS = (
     "features.name",
     "method",
     "label",
+    "seed",
     "parameters.",
     "preprocess.",
     "queries",
@@ -56,7 +57,7 @@ def report(
     Parameters
     ----------
     evaluations : sequence of Evaluation
-        One for each kind of features, all of the same data set, protocol and seed.
+        One for each kind of features and each seed, all of the same data set and protocol.
     k : list lengths of the metrics
     n_jobs : int, optional
         Threads, as given to the runner.
@@ -84,9 +85,10 @@ def report(
             },
             "features": [_features(each) for each in evaluations],
             "seed": split.seed,
+            "seeds": list(dict.fromkeys(each.split.seed for each in evaluations)),
             "k": list(k),
             "results": [
-                {"features": each.dataset.features_name} | _row(result)
+                {"features": each.dataset.features_name, "seed": each.split.seed} | _row(result)
                 for each in evaluations
                 for result in each.results
             ],
@@ -113,6 +115,7 @@ def _features(evaluation: Evaluation) -> dict[str, Any]:
         "checksum": dataset.source.checksum,
         "files": dict(dataset.source.files),
         "items": len(dataset),
+        "seed": split.seed,
         "split_hash": split.digest,
         "queries": len(split.queries),
         "train": len(split.train),
@@ -121,8 +124,10 @@ def _features(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def features_of(whole: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
-    """The features of a report that one of its rows is about."""
-    found: dict[str, Any] = next(each for each in whole["features"] if each["name"] == row["features"])
+    """The features of a report that one of its rows is about, as its seed divides them."""
+    found: dict[str, Any] = next(
+        each for each in whole["features"] if each["name"] == row["features"] and each["seed"] == row["seed"]
+    )
     return found
 
 
@@ -183,7 +188,11 @@ def to_csv(whole: Mapping[str, Any]) -> str:
     rows = [
         _flatten(
             {key: value for key, value in row.items() if key != "curves"}
-            | {"features": {key: value for key, value in features_of(whole, row).items() if key != "files"}}
+            | {
+                "features": {
+                    key: value for key, value in features_of(whole, row).items() if key not in ("files", "seed")
+                }
+            }
             | {"buckets": {key: (row.get("buckets") or {}).get(key) for key in _BUCKETS_IN_CSV}}
         )
         for row in whole["results"]
@@ -205,7 +214,8 @@ def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         if isinstance(value, Mapping):
             flat |= _flatten(value, f"{name}.")
         elif isinstance(value, list):
-            flat[name] = " ".join(str(item) for item in value) if name in ("k", "protocol.headline") else ""
+            short = name in ("k", "protocol.headline") or name.startswith("parameters.")
+            flat[name] = " ".join(str(item) for item in value) if short else ""
         else:
             flat[name] = value
     return flat

@@ -13,9 +13,11 @@ from .._progress import Progress
 from .._validation import resolve_jobs
 from ..data import Dataset
 from ..index import FlatIndex
+from ..preprocess import Preprocess
+from .builders import Built, Metrics
 from .configurations import Configuration
-from .methods import BASELINE, METHODS, Built, CannotFit, Metrics
-from .prepare import Prepared, prepare
+from .methods import BASELINE, METHODS, label
+from .prepare import CannotFit, Prepared, prepare
 from .protocols import PROTOCOLS, Split
 
 STAGES = ("encode", "probe", "union", "rerank", "total")
@@ -75,7 +77,7 @@ class Result:
     @property
     def label(self) -> str:
         """The parameters as a short text."""
-        return METHODS[self.configuration.method].label(self.configuration.parameters)
+        return label(self.configuration)
 
     @property
     def queries_per_second(self) -> float:
@@ -115,7 +117,8 @@ def run(
     dataset : Dataset
     split : Split
     configurations : sequence of Configuration
-        As `methods.configure` makes them: for each preprocessing, the exhaustive search first.
+        As `methods.configure` makes them: for each preprocessing, the exhaustive search first. A model with one of its
+        own is compared with the first exhaustive search of all.
     k : list lengths of the metrics; the search is for the longest
     seed : int
         Of hyperplanes, of k-means, and of the sample of queries where one is needed.
@@ -124,7 +127,8 @@ def run(
     progress : callable, optional
         ``progress(share, text)``, `share` from 0 to 1.
     left_out : callable, optional
-        Told of each configuration whose hasher cannot learn from this data, such as one with more bits than features.
+        Told of each configuration whose hasher cannot learn from this data, such as one with more bits than features;
+        and once of the optional methods that need a package which is not installed.
 
     Returns
     -------
@@ -133,18 +137,22 @@ def run(
     Raises
     ------
     ValueError
-        If the exhaustive search is not first among those with the same preprocessing.
+        If the exhaustive search is not first among those with the same preprocessing, or a model takes rows of another
+        number of columns.
+    ImportError
+        If a package is missing that a configuration needs which is not optional.
     """
     jobs = resolve_jobs(n_jobs)
     groups = [
         (preparation, list(group))
-        for preparation, group in groupby(configurations, key=lambda each: (each.preprocess, each.leak))
+        for preparation, group in groupby(configurations, key=lambda each: (_preprocess(each), each.leak))
     ]
     lengths = tuple(dict.fromkeys((*k, *PROTOCOLS[split.name].lengths)))
-    for _, group in groups:
-        if group[0].method != BASELINE:
+    for i, ((preprocess, _), group) in enumerate(groups):
+        if group[0].method != BASELINE and (i == 0 or not isinstance(preprocess, Preprocess)):
             raise ValueError(f"run: the first configuration must be {BASELINE!r}, got {group[0].method!r}")
     results: list[Result] = []
+    missing: dict[str, list[str]] = {}
     steps = _steps(configurations, split, progress)
     remaining = iter(steps)
     done = 0
@@ -152,18 +160,39 @@ def run(
         steps[done].at(0.0, "preprocessing")
         done += len(group)
         prepared = prepare(dataset, split, preprocess, jobs, leak)
-        baseline: Result | None = None
+        for model in {each.model for each in group if each.model is not None and each.model.preprocess is None}:
+            model.check_columns(prepared.train.shape[1])
+        baseline = results[0] if isinstance(preprocess, Preprocess) else None
+        method = ""
         for configuration in group:
             step = next(remaining)
+            if configuration.method != method:
+                prepared.fitted.clear()
+                method = configuration.method
             try:
                 result = _run_one(configuration, prepared, baseline, max(k), lengths, seed, jobs, step)
             except CannotFit as error:
                 if left_out is not None:
                     left_out(f"{step.name} is left out: {error}")
                 continue
+            except ImportError as error:
+                if not configuration.optional:
+                    raise
+                methods = missing.setdefault(str(error), [])
+                methods += [method] * (method not in methods)
+                continue
             baseline = baseline or result
             results.append(result)
+    if left_out is not None:
+        for why, methods in missing.items():
+            left_out(f"{', '.join(methods)} {'is' if len(methods) == 1 else 'are'} left out: {why}")
     return results
+
+
+def _preprocess(configuration: Configuration) -> Mapping[str, Any] | Preprocess:
+    """How the matrices are made for a configuration: a model may bring its own way."""
+    own = None if configuration.model is None else configuration.model.preprocess
+    return configuration.preprocess if own is None else own
 
 
 @dataclass(frozen=True)
@@ -188,7 +217,7 @@ def _steps(configurations: Sequence[Configuration], split: Split, progress: Prog
     costs = [METHODS[each.method].cost(each.parameters, *sizes) for each in configurations]
     start = 0.0
     for configuration, cost in zip(configurations, costs, strict=True):
-        name = f"{configuration.method} {METHODS[configuration.method].label(configuration.parameters)}"
+        name = f"{configuration.method} {label(configuration)}"
         steps.append(_Step(progress, start, cost / sum(costs), name))
         start += cost / sum(costs)
     return steps
@@ -204,24 +233,25 @@ def _run_one(
     jobs: int,
     step: _Step,
 ) -> Result:
+    method = METHODS[configuration.method]
+    built_at = 0.0 if configuration.model is not None else method.building
     step.at(0.0, "building")
-    built = METHODS[configuration.method].build(
-        configuration.parameters, prepared, seed, jobs, lambda share: step.at(0.3 * share, "building")
-    )
-    step.at(0.3, "searching")
+    built = method.build(configuration, prepared, seed, jobs, lambda share, text: step.at(built_at * share, text))
+    step.at(built_at, "searching")
     warm_up = _timed(built, prepared.queries[:_WARM_UP], n_hits, jobs)[1]
     rows = None if baseline is not None else _sample(prepared, warm_up, seed)
     queries = prepared.queries if rows is None else prepared.queries[rows]
     query_labels = prepared.query_labels if rows is None else prepared.query_labels[rows]
     found, batch_seconds = _timed(built, queries, n_hits, jobs)
-    step.at(0.6, "measuring")
+    measured_at = (3 + 4 * built_at) / 7
+    step.at(measured_at, "measuring")
     metrics = built.measure(
         queries,
         query_labels,
         prepared.gallery_labels,
         k=tuple(k),
         n_jobs=jobs,
-        progress=lambda done, total: step.at(0.6 + 0.4 * done / total, "measuring"),
+        progress=lambda done, total: step.at(measured_at + (1 - measured_at) * done / total, "measuring"),
     )
     if configuration.leak and metrics["coverage"] > 0:
         metrics |= {name: metrics[name] / metrics["coverage"] for name in (f"p@{length}" for length in k)}

@@ -79,6 +79,30 @@ def gather(sources: Sources, progress: Progress | None = None) -> list[Dataset]:
     return _named_apart(datasets)
 
 
+def gather_by(network: Path, called: str, sources: Sources, progress: Progress | None = None) -> Dataset:
+    """The data set with features made by the network saved in a directory, now or before; `called` names them.
+
+    Raises
+    ------
+    DatasetNotFound, ValueError
+        As `gather`.
+    """
+    found = find(sources.dataset, sources.data_dir, sources.labels)
+    if isinstance(found, Dataset):
+        raise ValueError(
+            f"dataset {sources.dataset!r} holds features, and the model {network} has a network of its own, "
+            f"which takes images"
+        )
+    from ..features import extract
+    from ..features.cache import cache_directory
+    from ..features.saved import open_backbone
+
+    backbone = open_backbone(network)
+    folder = cache_directory() / f"{found.name.replace(os.sep, '-')}-{backbone.name}-{backbone.checksum[:16]}"
+    store = extract(found, backbone, folder, device=sources.device, progress=progress)
+    return replace(store.to_dataset(found), features_name=called)
+
+
 def _of_images(path: str, images: ImageSet) -> Dataset:
     """Features in a file, of the images of a data set, in their order."""
     store = find_store(path)

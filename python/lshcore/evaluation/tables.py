@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from .averages import averaged, seeds_of
+from .methods import METHODS
 from .results import features_of
 
 if TYPE_CHECKING:
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 Report = Mapping[str, Any]
+
+_NONE = object()
 
 SHOWN_LISTS = 2  # list lengths k that get a column in the terminal table; the others are in the files
 
@@ -26,7 +30,19 @@ class Column:
 
 
 def _metric(name: str, digits: int) -> Column:
-    return Column(name.replace("map_r", "map_\nr"), lambda row: _number(row["metrics"].get(name), digits))
+    return Column(name.replace("map_r", "map_\nr"), lambda row: _with_deviation(row, name, digits))
+
+
+def _with_deviation(row: Row, name: str, digits: int) -> str:
+    """A metric, and how far it strays over seeds where there are several."""
+    value, deviation = _number(row["metrics"].get(name), digits), row.get("deviations", {}).get(name)
+    return value if deviation is None else f"{value} ± {_number(deviation, digits)}"
+
+
+def _plain_metric(name: str, several: bool) -> list[Column]:
+    """A column of numbers; with one of standard deviations where there are several seeds."""
+    mean = Column(name, lambda row: _number(row["metrics"].get(name), 4))
+    return [mean, Column(f"{name}_sd", lambda row: _number(row["deviations"].get(name), 4))] if several else [mean]
 
 
 def _stage(stage: str, heading: str) -> Column:
@@ -79,7 +95,7 @@ def _plain_columns(report: Report) -> list[Column]:
         Column("parameters", _parameters),
         Column("features", lambda row: str(row["features"])),
         Column("queries", lambda row: str(row["queries"])),
-        *(Column(name, _metric(name, 4).text) for name in names),
+        *(column for name in names for column in _plain_metric(name, len(seeds_of(report)) > 1)),
         Column("candidates", lambda row: _number(row["metrics"]["candidates_mean"], 1)),
         Column("share", lambda row: _number(row["metrics"]["candidates_share"], 4)),
         *(_plain_stage(stage) for stage in ("encode", "probe", "union", "rerank", "total")),
@@ -95,14 +111,26 @@ def _plain_columns(report: Report) -> list[Column]:
 
 def _parameters(row: Row) -> str:
     pca = row["preprocess"]["pca"]
-    shown = dict(row["parameters"]) | ({} if pca is None else {"pca": pca}) | ({"leak": True} if row["leak"] else {})
-    return ",".join(f"{name}={value}" for name, value in shown.items())
+    usual = METHODS[row["method"]].arguments
+    shown = {name: value for name, value in row["parameters"].items() if not _is_usual(value, usual.get(name, _NONE))}
+    shown |= ({} if pca is None else {"pca": pca}) | ({"leak": True} if row["leak"] else {})
+    return ",".join(f"{name}={value}".replace(" ", "") for name, value in shown.items())
+
+
+def _is_usual(value: Any, default: Any) -> bool:
+    """Whether an argument of a hasher is its default, also where it has been through JSON."""
+    return bool(value == (list(default) if isinstance(default, tuple) and isinstance(value, list) else default))
 
 
 def heading(report: Report) -> list[str]:
     """What was evaluated and where, in a few lines; printed above every table."""
     where = report["environment"]
     trained = "also searched" if report["protocol"]["train_in_gallery"] else "not searched"
+    seeds = f"seed {report['seed']}"
+    if len(seeds_of(report)) > 1:
+        seeds = (
+            f"means of {len(seeds_of(report))} seeds ({', '.join(map(str, seeds_of(report)))}) with sample deviations"
+        )
     lines = []
     for features in report["features"]:
         made = "" if features["backbone"] is None else f" by {features['weights']} weights"
@@ -115,7 +143,7 @@ def heading(report: Report) -> list[str]:
         ]
     return [
         *lines,
-        f"protocol {report['protocol']['name']}, seed {report['seed']}; features centred and scaled to length 1",
+        f"protocol {report['protocol']['name']}, {seeds}; features centred and scaled to length 1",
         f"{where['threads']} threads, {where['kernel_set']} kernels, {where['cpu']}; times in milliseconds a query; "
         f"peak memory {where['peak_memory_bytes'] / 1e9:.2f} GB",
     ]
@@ -137,7 +165,12 @@ def footnotes(report: Report) -> list[str]:
         notes.append("vectors are kept in half precision, for they would fill more than a gigabyte")
     without = max((row["metrics"].get("queries_without_relevant", 0) for row in rows), default=0)
     if without:
-        notes.append(f"{without:,} queries have no relevant item; they count 0 in every mean")
+        notes.append(f"{round(without, 1):,} queries have no relevant item; they count 0 in every mean")
+    models = [row for row in rows if "model" in row["parameters"]]
+    others = [row for row in models if row["parameters"]["model_split"] != features_of(report, row)["split_hash"]]
+    if others:
+        names = dict.fromkeys(str(row["parameters"]["model"]) for row in others)
+        notes.append(f"not known to have been trained without these queries: {', '.join(names)}")
     slower = [f"{row['method']} {row['label']}" for row in rows if row["speed_up"] < 1]
     if slower:
         notes.append(f"slower than looking at everything (speed-up below 1): {'; '.join(slower)}")
@@ -146,6 +179,7 @@ def footnotes(report: Report) -> list[str]:
 
 def plain(report: Report) -> str:
     """Columns aligned by spaces, no space inside a cell; lines of text begin with ``#``."""
+    report = averaged(report)
     columns = _plain_columns(report)
     grid = [[column.heading for column in columns]]
     grid += [[column.text(row) for column in columns] for row in report["results"]]
@@ -163,6 +197,7 @@ def plain(report: Report) -> str:
 
 def show(report: Report, console: "Console") -> None:
     """Print the report on a terminal: one table, or one for quality and one for cost where one is too wide."""
+    report = averaged(report)
     quality, cost = _quality(report, report["k"][:SHOWN_LISTS]), _cost(report)
     for line in heading(report):
         console.print(line, style="dim", highlight=False)
