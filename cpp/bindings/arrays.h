@@ -6,11 +6,16 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "lshcore/types.h"
+
+namespace lshcore {
+class Index;
+}
 
 namespace lshcore::python {
 
@@ -59,6 +64,13 @@ Array<T> to_array(std::vector<T>&& values) {
     return Array<T>(static_cast<py::ssize_t>(owner->size()), owner->data(), free_owner);
 }
 
+/// What keeps a Python object alive until the last copy is gone, on whatever thread that is.
+std::shared_ptr<const void> keep_alive(py::object object);
+
+/// Index.state and Index.restore (bind_segment.cpp).
+py::tuple state_of(const Index& index);
+void restore(Index& index, const py::list& segments, std::int64_t next_id);
+
 void bind_codes(py::module_& m);
 void bind_hamming(py::module_& m);
 void bind_index(py::module_& m);
@@ -67,5 +79,6 @@ void bind_lattice(py::module_& m);
 void bind_metrics(py::module_& m);
 void bind_partition(py::module_& m);
 void bind_project(py::module_& m);
+void bind_segment(py::module_& m);
 
 }  // namespace lshcore::python

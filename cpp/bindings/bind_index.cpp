@@ -1,3 +1,7 @@
+#include <algorithm>
+#include <tuple>
+#include <variant>
+
 #include "arrays.h"
 #include "lshcore/error.h"
 #include "lshcore/index.h"
@@ -7,7 +11,8 @@ namespace {
 
 using Codes = std::optional<Array<Word>>;
 using Vectors = std::optional<Array<float>>;
-using Allowed = std::optional<Array<bool>>;
+/// A mask, ids, or (offsets, ids): a list of ids for each query.
+using Filter = std::optional<std::variant<Array<bool>, Array<Id>, std::tuple<Array<std::int64_t>, Array<Id>>>>;
 
 Rank rank_of(const std::string& name) {
     if (name == "hamming") return Rank::hamming;
@@ -24,17 +29,40 @@ VectorType vector_type(const std::optional<std::string>& name) {
     throw py::value_error("vectors: expected None, 'float32' or 'float16', got '" + *name + "'");
 }
 
+Allowed allowed_of(const Filter& filter) {
+    Allowed allowed;
+    if (!filter) return allowed;
+    if (const auto* mask = std::get_if<Array<bool>>(&*filter)) {
+        allowed.n_mask = mask->size();
+        allowed.mask = vector_of(*mask, allowed.n_mask, "allowed");
+        static constexpr bool kNone = false;
+        if (allowed.n_mask == 0) allowed.mask = &kNone;  // an empty array may have no address
+    } else {
+        const auto* lists = std::get_if<std::tuple<Array<std::int64_t>, Array<Id>>>(&*filter);
+        const Array<Id>& ids = lists != nullptr ? std::get<1>(*lists) : std::get<Array<Id>>(*filter);
+        static constexpr Id kNothing = kNoId;
+        allowed.n_ids = ids.size();
+        allowed.ids = vector_of(ids, allowed.n_ids, "allowed");
+        if (allowed.n_ids == 0) allowed.ids = &kNothing;
+        if (lists != nullptr) {
+            const auto& offsets = std::get<0>(*lists);
+            if (offsets.size() < 1) throw py::value_error("allowed: expected at least one offset");
+            allowed.offsets = vector_of(offsets, offsets.size(), "allowed offsets");
+            allowed.n_queries = offsets.size() - 1;
+        }
+    }
+    return allowed;
+}
+
 /// Queries and options as Python gives them. Holds nothing: the arrays outlive the call.
 struct Request {
     Queries queries;
     SearchOptions options;
 
     Request(const Codes& codes, const Vectors& margins, const Vectors& vectors, const std::string& rank,
-            std::int64_t probes, int radius, std::int64_t shortlist, const Allowed& allowed, std::int64_t n_rows,
-            int n_jobs)
+            std::int64_t probes, int radius, std::int64_t shortlist, const Filter& allowed, int n_jobs)
         : queries{matrix(codes, "codes"), matrix(margins, "margins"), matrix(vectors, "vectors")},
-          options{rank_of(rank), probes,    n_jobs,
-                  radius,        shortlist, allowed ? vector_of(*allowed, n_rows, "allowed") : nullptr} {
+          options{rank_of(rank), probes, n_jobs, radius, shortlist, allowed_of(allowed)} {
         require(queries.codes.cols > 0 || queries.vectors.cols > 0, "Index.search: query codes or vectors are needed");
     }
 };
@@ -58,6 +86,24 @@ py::tuple search(const Index& index, const Request& request, std::int64_t k) {
     return py::make_tuple(distances, ids, n_candidates, times);
 }
 
+template <class D>
+py::tuple range_search(const Index& index, const Request& request, D radius) {
+    RangeResult<D> hits;
+    {
+        py::gil_scoped_release release;
+        hits = index.range_search<D>(request.queries, request.options, radius);
+    }
+    return py::make_tuple(to_array(std::move(hits.offsets)), to_array(std::move(hits.distances)),
+                          to_array(std::move(hits.ids)), to_array(std::move(hits.n_candidates)));
+}
+
+/// The whole number in a radius, as far as Hamming distances go.
+std::uint16_t hamming_radius(double radius) {
+    return static_cast<std::uint16_t>(std::min(radius, static_cast<double>(kMaxBits)));
+}
+
+const Id* id_list(const Array<Id>& ids) { return vector_of(ids, ids.size(), "ids"); }
+
 }  // namespace
 
 void bind_index(py::module_& m) {
@@ -70,7 +116,15 @@ void bind_index(py::module_& m) {
         .def("__len__", &Index::size)
         .def_property_readonly("n_segments", &Index::n_segments)
         .def_property_readonly("n_tables", [](const Index& index) { return n_tables(index.partitioner()); })
-        .def_property_readonly("ids", [](const Index& index) { return to_array(index.ids()); })
+        .def_property_readonly("ids",
+                               [](const Index& index) {
+                                   std::vector<Id> ids;
+                                   {
+                                       py::gil_scoped_release release;
+                                       ids = index.ids();
+                                   }
+                                   return to_array(std::move(ids));
+                               })
         .def_property_readonly("nbytes",
                                [](const Index& index) {
                                    const auto bytes = index.nbytes();
@@ -97,13 +151,77 @@ void bind_index(py::module_& m) {
             },
             "codes"_a.noconvert(), "vectors"_a.noconvert(), "ids"_a.noconvert(), "n_jobs"_a = 1)
         .def(
+            "remove",
+            [](Index& index, const Array<Id>& ids) {
+                const Id* i = id_list(ids);
+                const std::int64_t n = ids.size();
+                py::gil_scoped_release release;
+                index.remove(i, n);
+            },
+            "ids"_a.noconvert())
+        .def(
+            "update",
+            [](Index& index, const Codes& codes, const Vectors& vectors, const Array<Id>& ids, int n_jobs) {
+                const auto c = matrix(codes, "codes");
+                const auto v = matrix(vectors, "vectors");
+                require(c.cols > 0 || v.cols > 0, "Index.update: codes or vectors are needed");
+                const Id* i = vector_of(ids, c.cols > 0 ? c.rows : v.rows, "ids");
+                py::gil_scoped_release release;
+                index.update(c, v, i, n_jobs);
+            },
+            "codes"_a.noconvert(), "vectors"_a.noconvert(), "ids"_a.noconvert(), "n_jobs"_a = 1)
+        .def("compact", &Index::compact, "n_jobs"_a = 1, py::call_guard<py::gil_scoped_release>())
+        .def(
+            "contains",
+            [](const Index& index, const Array<Id>& ids) {
+                auto known = new_vector<bool>(ids.size());
+                const Id* i = id_list(ids);
+                bool* out = known.mutable_data();
+                const std::int64_t n = ids.size();
+                {
+                    py::gil_scoped_release release;
+                    index.contains(i, n, out);
+                }
+                return known;
+            },
+            "ids"_a.noconvert())
+        .def(
+            "codes_of",
+            [](const Index& index, const Array<Id>& ids) {
+                auto codes = new_matrix<Word>(ids.size(), words_for(index.n_bits()));
+                const Id* i = id_list(ids);
+                Word* out = codes.mutable_data();
+                const std::int64_t n = ids.size();
+                {
+                    py::gil_scoped_release release;
+                    index.codes_of(i, n, out);
+                }
+                return codes;
+            },
+            "ids"_a.noconvert())
+        .def(
+            "vectors_of",
+            [](const Index& index, const Array<Id>& ids) {
+                auto vectors = new_matrix<float>(ids.size(), index.dim());
+                const Id* i = id_list(ids);
+                float* out = vectors.mutable_data();
+                const std::int64_t n = ids.size();
+                {
+                    py::gil_scoped_release release;
+                    index.vectors_of(i, n, out);
+                }
+                return vectors;
+            },
+            "ids"_a.noconvert())
+        .def("state", &state_of)
+        .def("restore", &restore, "segments"_a, "next_id"_a)
+        .def(
             "search",
             [](const Index& index, const Codes& codes, const Vectors& vectors, std::int64_t k, const std::string& rank,
                std::int64_t probes, int n_jobs, const Vectors& margins, int radius, std::int64_t shortlist,
-               const Allowed& allowed) {
+               const Filter& allowed) {
                 if (k < 1) throw py::value_error("Index.search: k must be at least 1, got " + std::to_string(k));
-                const Request request(codes, margins, vectors, rank, probes, radius, shortlist, allowed, index.size(),
-                                      n_jobs);
+                const Request request(codes, margins, vectors, rank, probes, radius, shortlist, allowed, n_jobs);
                 return request.options.rank == Rank::hamming ? search<std::uint16_t>(index, request, k)
                                                              : search<float>(index, request, k);
             },
@@ -111,11 +229,22 @@ void bind_index(py::module_& m) {
             "margins"_a.noconvert() = py::none(), "radius"_a = -1, "shortlist"_a = 0,
             "allowed"_a.noconvert() = py::none())
         .def(
+            "range_search",
+            [](const Index& index, const Codes& codes, const Vectors& vectors, double radius, const std::string& rank,
+               std::int64_t probes, int n_jobs, const Vectors& margins, int key_radius, const Filter& allowed) {
+                if (!(radius >= 0)) throw py::value_error("Index.range_search: the radius must be at least 0");
+                const Request request(codes, margins, vectors, rank, probes, key_radius, 0, allowed, n_jobs);
+                return request.options.rank == Rank::hamming
+                           ? range_search<std::uint16_t>(index, request, hamming_radius(radius))
+                           : range_search<float>(index, request, static_cast<float>(radius));
+            },
+            "codes"_a.noconvert(), "vectors"_a.noconvert(), "radius"_a, "rank"_a, "probes"_a, "n_jobs"_a = 1,
+            "margins"_a.noconvert() = py::none(), "key_radius"_a = -1, "allowed"_a.noconvert() = py::none())
+        .def(
             "candidates",
             [](const Index& index, const Codes& codes, const Vectors& vectors, std::int64_t probes, int n_jobs,
-               const Vectors& margins, int radius, const Allowed& allowed) {
-                const Request request(codes, margins, vectors, "hamming", probes, radius, 0, allowed, index.size(),
-                                      n_jobs);
+               const Vectors& margins, int radius, const Filter& allowed) {
+                const Request request(codes, margins, vectors, "hamming", probes, radius, 0, allowed, n_jobs);
                 std::vector<std::int64_t> offsets;
                 std::vector<Id> ids;
                 {
@@ -130,9 +259,8 @@ void bind_index(py::module_& m) {
             "evaluate",
             [](const Index& index, RankingAccumulator& accumulator, const Codes& codes, const Vectors& vectors,
                const std::string& rank, std::int64_t probes, const Labels& query_labels, const Labels& gallery_labels,
-               int n_jobs, const Vectors& margins, int radius, std::int64_t shortlist, const Allowed& allowed) {
-                const Request request(codes, margins, vectors, rank, probes, radius, shortlist, allowed, index.size(),
-                                      n_jobs);
+               int n_jobs, const Vectors& margins, int radius, std::int64_t shortlist, const Filter& allowed) {
+                const Request request(codes, margins, vectors, rank, probes, radius, shortlist, allowed, n_jobs);
                 py::gil_scoped_release release;
                 index.evaluate(accumulator, request.queries, request.options, query_labels, gallery_labels);
             },

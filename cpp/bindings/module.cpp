@@ -27,6 +27,8 @@ PYBIND11_MODULE(_core, m) {
             if (p) std::rethrow_exception(p);
         } catch (const Interrupted&) {
             if (!PyErr_Occurred()) PyErr_SetNone(PyExc_KeyboardInterrupt);  // else the handler's own exception stands
+        } catch (const DamagedError& error) {
+            py::set_error(PyExc_ValueError, error.what());
         }
     });
     m.attr("MAX_BITS") = kMaxBits;
@@ -42,5 +44,6 @@ PYBIND11_MODULE(_core, m) {
     python::bind_lattice(m);
     python::bind_partition(m);
     python::bind_metrics(m);
+    python::bind_segment(m);
     python::bind_index(m);
 }

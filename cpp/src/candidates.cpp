@@ -5,13 +5,15 @@
 
 namespace lshcore {
 
-void CandidateUnion::begin(std::int64_t n_rows) {
+void CandidateUnion::begin(std::int64_t n_rows, const RowFilter& filter) {
     n_ = 0;
     if (static_cast<std::int64_t>(mark_.size()) < n_rows) mark_.resize(static_cast<std::size_t>(n_rows), 0);
-    if (++current_ == 0) {  // 255 unions later: the one time the marks are cleared
+    if (current_ == 254) {  // 127 unions later: the one time the marks are cleared
         std::fill(mark_.begin(), mark_.end(), std::uint8_t{0});
-        current_ = 1;
+        current_ = 0;
     }
+    current_ = static_cast<std::uint8_t>(current_ + 2);
+    for (const Row row : filter.rows) mark_[row] = static_cast<std::uint8_t>(current_ - 1);
 }
 
 Row* CandidateUnion::grow(std::size_t n) {
@@ -19,24 +21,56 @@ Row* CandidateUnion::grow(std::size_t n) {
     return rows_.data() + n_;
 }
 
-void CandidateUnion::add(std::span<const Row> bucket, const bool* allowed) {
+template <class Passes>
+void CandidateUnion::add_new(std::span<const Row> bucket, Passes passes) {
     Row* const begin = grow(bucket.size());
     Row* end = begin;
     // Without a branch: whether a row was met before is anybody's guess.
     for (const Row row : bucket) {
         *end = row;
-        end += (mark_[row] != current_) & (allowed == nullptr || allowed[row]);
+        end += (mark_[row] != current_) & passes(row);
         mark_[row] = current_;
     }
     n_ += static_cast<std::size_t>(end - begin);
 }
 
-void CandidateUnion::add_disjoint(std::span<const Row> bucket, const bool* allowed) {
+template <class Passes>
+void CandidateUnion::add_any(std::span<const Row> bucket, Passes passes) {
     Row* const begin = grow(bucket.size());
-    Row* const end = allowed == nullptr ? std::copy(bucket.begin(), bucket.end(), begin)
-                                        : std::copy_if(bucket.begin(), bucket.end(), begin,
-                                                       [allowed](Row row) { return allowed[row]; });
-    n_ += static_cast<std::size_t>(end - begin);
+    n_ += static_cast<std::size_t>(std::copy_if(bucket.begin(), bucket.end(), begin, passes) - begin);
+}
+
+namespace {
+
+/// Calls run with the cheapest test that says what a filter says of a row, unless it has a list.
+template <class Run>
+void with_test(const RowFilter& filter, Run run) {
+    if (filter.allowed != nullptr)
+        run([mask = filter.allowed](Row row) { return mask[row]; });
+    else if (filter.removed != nullptr)
+        run([bits = filter.removed](Row row) { return (bits[row / 64] >> (row % 64) & 1) == 0; });
+    else
+        run([](Row) { return true; });
+}
+
+}  // namespace
+
+void CandidateUnion::add(std::span<const Row> bucket, const RowFilter& filter) {
+    if (filter.listed)
+        add_new(bucket, [this](Row row) { return mark_[row] + 1 == current_; });
+    else
+        with_test(filter, [&](auto passes) { add_new(bucket, passes); });
+}
+
+void CandidateUnion::add_disjoint(std::span<const Row> bucket, const RowFilter& filter) {
+    if (filter.listed) return add(bucket, filter);
+    if (filter.allowed == nullptr && filter.removed == nullptr) {
+        Row* const begin = grow(bucket.size());
+        std::copy(bucket.begin(), bucket.end(), begin);
+        n_ += bucket.size();
+        return;
+    }
+    with_test(filter, [&](auto passes) { add_any(bucket, passes); });
 }
 
 Prober::Prober(const Partitioner& partitioner, const Queries& queries, const ProbeOptions& options)
@@ -72,7 +106,7 @@ void Prober::find(std::int64_t q) {
     }
 }
 
-void Prober::add_probes(const BitKeys& keys, const Segment& segment, std::int64_t q, const bool* allowed) {
+void Prober::add_probes(const BitKeys& keys, const Segment& segment, std::int64_t q, const RowFilter& filter) {
     find(q);  // the same for every segment
     const auto& probes = *probes_;
     // Three passes, so that what one waits for in memory is on its way for all.
@@ -89,34 +123,36 @@ void Prober::add_probes(const BitKeys& keys, const Segment& segment, std::int64_
     }
     for (const auto bucket : buckets_) {
         if (keys.n_tables() == 1)
-            union_.add_disjoint(bucket, allowed);
+            union_.add_disjoint(bucket, filter);
         else
-            union_.add(bucket, allowed);
+            union_.add(bucket, filter);
     }
 }
 
-void Prober::add_within_radius(const BitKeys& keys, const Segment& segment, std::int64_t q, const bool* allowed) {
+void Prober::add_within_radius(const BitKeys& keys, const Segment& segment, std::int64_t q, const RowFilter& filter) {
     for (int t = 0; t < keys.n_tables(); ++t)
         probe_radius(keys, t, segment.tables[static_cast<std::size_t>(t)], segment.codes.data(), segment.words,
                      keys.key(t, queries_.codes.row(q)), options_.radius,
-                     [&](std::span<const Row> bucket) { union_.add(bucket, allowed); });
+                     [&](std::span<const Row> bucket) { union_.add(bucket, filter); });
 }
 
-std::span<const Row> Prober::candidates(const Segment& segment, std::int64_t q, const bool* allowed) {
-    union_.begin(segment.size());
+std::span<const Row> Prober::candidates(const Segment& segment, std::int64_t q, const RowFilter& filter) {
+    union_.begin(segment.size(), filter);
     if (const auto* keys = bit_keys(partitioner_)) {
         if (options_.radius >= 0)
-            add_within_radius(*keys, segment, q, allowed);
+            add_within_radius(*keys, segment, q, filter);
         else
-            add_probes(*keys, segment, q, allowed);
+            add_probes(*keys, segment, q, filter);
     } else if (std::holds_alternative<ClusterKeys>(partitioner_)) {
         const std::int32_t* clusters = clusters_.data() + (q - first_) * options_.probes;
         for (std::int64_t p = 0; p < options_.probes; ++p)
-            union_.add_disjoint(segment.tables[0].bucket(static_cast<Word>(clusters[p])), allowed);
+            union_.add_disjoint(segment.tables[0].bucket(static_cast<Word>(clusters[p])), filter);
+    } else if (filter.listed) {
+        return filter.rows;
     } else {
         std::vector<Row> all(static_cast<std::size_t>(segment.size()));
         std::iota(all.begin(), all.end(), Row{0});
-        union_.add_disjoint(all, allowed);
+        union_.add_disjoint(all, filter);
     }
     return union_.rows();
 }

@@ -28,6 +28,16 @@ void append(std::vector<Hit>& hits, std::int64_t first_row, const std::uint64_t*
         out[i].key = (found[i] >> 32 << kRowBits) + (found[i] & 0xffffffffu) + static_cast<std::uint64_t>(first_row);
 }
 
+/// Drops what was found of removed rows; returns how many are left.
+std::int64_t keep_live(const Word* removed, std::int64_t first_row, std::uint64_t* found, std::int64_t n) {
+    return std::remove_if(found, found + n,
+                          [&](std::uint64_t hit) {
+                              const std::int64_t row = first_row + static_cast<std::int64_t>(hit & 0xffffffffu);
+                              return (removed[row / 64] >> (row % 64) & 1) != 0;
+                          }) -
+           found;
+}
+
 /// Rows of all batches, one after another, and their ids.
 class Rows {
    public:
@@ -175,14 +185,16 @@ void collect(View<const Word> queries, const Rows& gallery, int n_jobs, MakeColl
         std::vector<std::uint64_t> hits(static_cast<std::size_t>(codes_a_block(words)) + 8);
         for (std::size_t b = 0; b < gallery.batches().size(); ++b) {
             const View<const Word> codes = gallery.batches()[b].codes;
+            const Word* const removed = gallery.batches()[b].removed;
             const std::int64_t rows = codes.rows;
             for_grouped_blocks(codes, rows * part / parts / 8 * 8,
                                part + 1 == parts ? rows : rows * (part + 1) / parts / 8 * 8, scratch,
                                [&](std::int64_t row, std::int64_t count, const Word* groups) {
                                    for (std::int64_t i = 0; i < n; ++i) {
                                        auto& mine = collectors[static_cast<std::size_t>(i)];
-                                       const auto found = kernels().collect_below(queries.row(first + i), groups, count,
+                                       auto found = kernels().collect_below(queries.row(first + i), groups, count,
                                                                                   words, mine.threshold(), hits.data());
+                                       if (removed != nullptr) found = keep_live(removed, row, hits.data(), found);
                                        if (found > 0) mine.add(gallery.first(b) + row, hits.data(), found);
                                    }
                                });

@@ -39,54 +39,18 @@ std::shared_ptr<const Index::State> Index::state() const {
     return state_;
 }
 
-void Index::add(View<const Word> codes, View<const float> vectors, const Id* ids, int n_jobs) {
-    const std::int64_t n = n_bits_ > 0 ? codes.rows : vectors.rows;
-    if (n_bits_ > 0) {
-        require(codes.data != nullptr || codes.cols > 0, "Index.add: codes are needed");
-        check_padding(codes, n_bits_);
-    }
-    if (dim_ > 0) {
-        require(vectors.data != nullptr || vectors.cols > 0, "Index.add: vectors are needed");
-        if (vectors.cols != dim_)
-            throw std::invalid_argument("Index.add: expected vectors of " + text(dim_) + " columns, got " +
-                                        text(vectors.cols));
-        if (vectors.rows != n)
-            throw std::invalid_argument("Index.add: expected as many vectors as codes, " + text(n) + ", got " +
-                                        text(vectors.rows));
-    }
-    if (n == 0) return;
-    require(n < std::numeric_limits<Row>::max(), "Index.add: at most 2^32 - 2 rows a call");
-
-    std::lock_guard writing(add_mutex_);
-    const auto before = state();
-    require(ids != nullptr || before->next_id <= std::numeric_limits<Id>::max() - n,
-            "Index.add: no numbers are left for default ids, give ids");
-    Ids new_ids = ids == nullptr ? Ids(before->next_id, n) : Ids(std::vector<Id>(ids, ids + n));
-    if (ids != nullptr)
-        for (const auto& segment : before->segments) {
-            const Id twice = Ids::common(segment->ids, new_ids);
-            if (twice != kNoId)
-                throw std::invalid_argument("Index.add: ids must be new, " + text(twice) + " is in the index already");
-        }
-
-    auto after = std::make_shared<State>(*before);
-    const Id largest = new_ids.max();
-    after->segments.push_back(build_segment(partitioner_, n_bits_ > 0 ? codes : View<const Word>{}, vectors, keep_,
-                                            std::move(new_ids), n_jobs));
-    after->n_rows += n;
-    after->next_id = std::max(before->next_id, largest == std::numeric_limits<Id>::max() ? largest : largest + 1);
-    std::lock_guard lock(state_mutex_);
-    state_ = std::move(after);
-}
-
 std::int64_t Index::size() const { return state()->n_rows; }
 
 std::int64_t Index::n_segments() const { return static_cast<std::int64_t>(state()->segments.size()); }
 
 std::vector<Id> Index::ids() const {
     std::vector<Id> all;
-    for (const auto& segment : state()->segments)
-        for (std::int64_t i = 0; i < segment->size(); ++i) all.push_back(segment->ids[i]);
+    const auto now = state();
+    all.reserve(static_cast<std::size_t>(now->n_rows));
+    for (const LiveSegment& part : now->segments) {
+        part.segment->prepare(kIds, 1);
+        part.for_each([&](std::int64_t row) { all.push_back(part.segment->ids[row]); });
+    }
     return all;
 }
 
@@ -95,14 +59,17 @@ std::vector<std::int64_t> Index::bucket_sizes(int table) const {
         throw std::invalid_argument("Index.bucket_sizes: expected a table from 0 to " +
                                     text(n_tables(partitioner_) - 1) + ", got " + text(table));
     const auto* keys = bit_keys(partitioner_);
+    const bool wide = keys != nullptr && keys->wide();
     std::map<Key, std::int64_t> sizes;  // one bucket may be spread over several segments
-    for (const auto& segment : state()->segments)
-        segment->tables[static_cast<std::size_t>(table)].for_each_bucket([&](Word name, std::span<const Row> rows) {
-            const bool wide = keys != nullptr && keys->wide();
-            const Key key =
-                wide ? keys->key(table, segment->codes.data() + std::int64_t{rows[0]} * segment->words) : Key{{name}};
-            sizes[key] += static_cast<std::int64_t>(rows.size());
+    const auto now = state();
+    for (const LiveSegment& part : now->segments) {
+        const Segment& segment = *part.segment;
+        segment.prepare(kTables | (wide ? kCodes : 0u), 1);
+        segment.tables[static_cast<std::size_t>(table)].for_each_bucket([&](Word name, std::span<const Row> rows) {
+            const auto n = std::count_if(rows.begin(), rows.end(), [&](Row row) { return part.lives(row); });
+            if (n > 0) sizes[wide ? keys->key(table, segment.code(rows[0])) : Key{{name}}] += n;
         });
+    }
     std::vector<std::int64_t> all;
     for (const auto& [key, size] : sizes) all.push_back(size);
     return all;
@@ -110,12 +77,13 @@ std::vector<std::int64_t> Index::bucket_sizes(int table) const {
 
 Index::Bytes Index::nbytes() const {
     Bytes bytes{};
-    for (const auto& segment : state()->segments) {
-        bytes.codes += segment->codes.size() * sizeof(Word);
-        bytes.vectors += (segment->vectors.size() + segment->inverse_norms.size()) * sizeof(float) +
-                         segment->halves.size() * sizeof(Half);
-        bytes.ids += segment->ids.nbytes();
-        for (const Table& table : segment->tables) bytes.tables += table.nbytes();
+    const auto now = state();
+    for (const LiveSegment& part : now->segments) {
+        const Segment& segment = *part.segment;
+        bytes.codes += segment.codes.nbytes();
+        bytes.vectors += segment.vectors.nbytes() + segment.inverse_norms.nbytes() + segment.halves.nbytes();
+        bytes.ids += segment.ids.nbytes() + (part.removed == nullptr ? 0 : part.removed->size() * sizeof(Word));
+        for (const Table& table : segment.tables) bytes.tables += table.nbytes();
     }
     return bytes;
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <limits>
 
 #include "lshcore/kernels.h"
 #include "lshcore/parallel.h"
@@ -39,6 +40,13 @@ void margin_gather(const Segment& s, const Queries& queries, std::int64_t q, con
     }
 }
 
+/// Vectors that somebody else wrote may hold what is no number: such a row is infinitely far.
+void no_nan(const Segment& s, float* out, std::int64_t n) {
+    if (!s.borrowed) return;
+    for (std::int64_t i = 0; i < n; ++i)
+        if (std::isnan(out[i])) out[i] = std::numeric_limits<float>::infinity();
+}
+
 }  // namespace
 
 template <>
@@ -53,13 +61,15 @@ void score_rows(const Segment& s, Rank rank, const Queries& queries, std::int64_
     if (rank == Rank::margin) return margin_gather(s, queries, q, rows, n, out);
     const float* query = queries.vectors.row(q);
     const Kernels& k = kernels();
+    s.touch(rows, n);
     if (s.halves.empty())
         (rank == Rank::l2 ? k.l2_gather : k.dot_gather)(query, s.vectors.data(), rows, n, s.dim, out);
     else
         (rank == Rank::l2 ? k.l2_gather_half : k.dot_gather_half)(query, s.halves.data(), rows, n, s.dim, out);
-    if (rank == Rank::l2) return;
-    for (std::int64_t i = 0; i < n; ++i)
-        out[i] = cosine_distance(out[i], queries.inverse_norms[q], s.inverse_norms[rows[i]]);
+    if (rank == Rank::cosine)
+        for (std::int64_t i = 0; i < n; ++i)
+            out[i] = cosine_distance(out[i], queries.inverse_norms[q], s.inverse_norms[rows[i]]);
+    no_nan(s, out, n);
 }
 
 template <>
@@ -76,17 +86,18 @@ void score_tile(const Segment& s, Rank rank, const Queries& queries, std::int64_
                 std::int64_t first, std::int64_t n_rows, float* out) {
     const Kernels& k = kernels();
     const float* query = queries.vectors.row(q);
+    s.touch(first, n_rows);
     if (s.halves.empty())
         (rank == Rank::l2 ? k.l2_tile : k.dot_tile)(query, n_queries, s.vectors.data() + first * s.dim, n_rows, s.dim,
                                                     out, n_rows);
     else
         (rank == Rank::l2 ? k.l2_tile_half : k.dot_tile_half)(query, n_queries, s.halves.data() + first * s.dim, n_rows,
                                                               s.dim, out, n_rows);
-    if (rank == Rank::l2) return;
-    for (std::int64_t i = 0; i < n_queries; ++i)
+    for (std::int64_t i = 0; rank == Rank::cosine && i < n_queries; ++i)
         for (std::int64_t j = 0; j < n_rows; ++j)
             out[i * n_rows + j] = cosine_distance(out[i * n_rows + j], queries.inverse_norms[q + i],
                                                   s.inverse_norms[static_cast<std::size_t>(first + j)]);
+    no_nan(s, out, n_queries * n_rows);
 }
 
 }  // namespace lshcore

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 #include <type_traits>
+#include <utility>
 
 #include "lshcore/candidates.h"
 #include "lshcore/codes.h"
@@ -34,9 +35,19 @@ double thread_seconds(Clock::time_point start, int n_jobs, std::int64_t m) {
 
 std::string text(std::int64_t n) { return std::to_string(n); }
 
+/// The places of a segment's rows among all that live.
+struct RowOrder {
+    std::int64_t base;
+    const std::uint32_t* ranks;  // null: nothing was removed
+
+    std::int64_t operator()(std::int64_t row) const { return base + (ranks == nullptr ? row : ranks[row]); }
+};
+
 /// Keeps the k best of one query.
 template <class D>
 struct SearchSink {
+    static constexpr bool kReadsOrder = false;
+
     std::int64_t k;
     D* distances;
     Id* ids;
@@ -46,7 +57,7 @@ struct SearchSink {
 
     void begin(std::int64_t) { best.reset(k); }
     template <class RowAt>
-    void take(std::int64_t, const Segment& segment, std::int64_t, RowAt row_at, std::int64_t n, const D* d) {
+    void take(std::int64_t, const Segment& segment, RowOrder, RowAt row_at, std::int64_t n, const D* d) {
         for (std::int64_t i = 0; i < n; ++i)
             if (d[i] <= best.bound()) best.push(d[i], segment.ids[row_at(i)]);
     }
@@ -60,6 +71,8 @@ struct SearchSink {
 /// Ranks the whole list of one query and keeps its metrics.
 template <class D>
 struct MetricsSink {
+    static constexpr bool kReadsOrder = true;
+
     const Labels& query_labels;
     const Labels& gallery_labels;
     std::vector<RankingAccumulator::QueryValues>& values;
@@ -67,11 +80,11 @@ struct MetricsSink {
 
     void begin(std::int64_t) { list.begin(); }
     template <class RowAt>
-    void take(std::int64_t q, const Segment& segment, std::int64_t base, RowAt row_at, std::int64_t n, const D* d) {
+    void take(std::int64_t q, const Segment& segment, RowOrder order, RowAt row_at, std::int64_t n, const D* d) {
         query_labels.with_relevance(q, gallery_labels, [&](auto is_relevant) {
             for (std::int64_t i = 0; i < n; ++i) {
                 const std::int64_t row = row_at(i);
-                list.add(d[i], segment.ids[row], is_relevant(base + row));
+                list.add(d[i], segment.ids[row], is_relevant(order(row)));
             }
         });
     }
@@ -81,13 +94,41 @@ struct MetricsSink {
     void timed(std::int64_t, const StageTimes&) {}
 };
 
+/// Keeps all of one query within a radius.
+template <class D>
+struct RangeSink {
+    static constexpr bool kReadsOrder = false;
+    using Hit = std::pair<D, Id>;
+
+    D radius;
+    std::vector<std::vector<Hit>>& found;
+    std::int64_t* n_candidates;
+    std::vector<Hit> hits;
+
+    void begin(std::int64_t) { hits.clear(); }
+    template <class RowAt>
+    void take(std::int64_t, const Segment& segment, RowOrder, RowAt row_at, std::int64_t n, const D* d) {
+        for (std::int64_t i = 0; i < n; ++i)
+            if (d[i] <= radius) hits.push_back({d[i], segment.ids[row_at(i)]});
+    }
+    void end(std::int64_t q, std::int64_t n_found) {
+        std::sort(hits.begin(), hits.end());
+        found[static_cast<std::size_t>(q)].assign(hits.begin(), hits.end());
+        n_candidates[q] = n_found;
+    }
+    void timed(std::int64_t, const StageTimes&) {}
+};
+
 constexpr std::int64_t kTileRows = 64;       // gallery rows a tile, exhaustive scans
 constexpr std::int64_t kTileQueries = 64;    // queries that share it
 constexpr std::int64_t kBucketQueries = 16;  // queries a block where tables choose the rows
 
-std::vector<CodeBatch> code_batches(const std::vector<std::shared_ptr<const Segment>>& segments) {
+std::vector<CodeBatch> code_batches(LiveSegments segments) {
     std::vector<CodeBatch> batches;
-    for (const auto& segment : segments) batches.push_back(segment->code_batch());
+    for (const LiveSegment& part : segments) {
+        batches.push_back(part.segment->code_batch());
+        batches.back().removed = part.removed_bits();
+    }
     return batches;
 }
 
@@ -136,6 +177,14 @@ void Index::check_queries(const Queries& queries, const SearchOptions& options, 
                                     (keys != nullptr ? "" : " to " + text(most)) + ", got " + text(options.probes));
 }
 
+void Index::prepare(const State& state, const SearchOptions& options, bool scored) const {
+    const bool wide = bit_keys(partitioner_) != nullptr && bit_keys(partitioner_)->wide();
+    unsigned parts = kTables | kIds;
+    if (wide || (scored && (reads_codes(options.rank) || options.shortlist > 0))) parts |= kCodes;
+    if (scored && options.rank == Rank::cosine) parts |= kNorms;
+    for (const LiveSegment& part : state.segments) part.segment->prepare(parts, options.n_jobs);
+}
+
 template <class D, class MakeSink>
 void Index::scan(const State& state, const Queries& given, const SearchOptions& options, MakeSink make_sink) const {
     using Sink = decltype(make_sink());
@@ -148,10 +197,24 @@ void Index::scan(const State& state, const Queries& given, const SearchOptions& 
         inverse_norms(queries.vectors, norms.data(), options.n_jobs);
         queries.inverse_norms = norms.data();
     }
+    const Filters filters(state.segments, options.allowed, m, options.n_jobs, "Index.search");
     std::vector<std::int64_t> base{0};  // first row of each segment
-    for (const auto& segment : state.segments) base.push_back(base.back() + segment->size());
+    std::vector<RowOrder> order;        // the same among those that live
+    std::vector<std::vector<std::uint32_t>> ranks;
+    std::int64_t n_before = 0;
+    for (const LiveSegment& part : state.segments) {
+        base.push_back(base.back() + part.segment->size());
+        ranks.emplace_back();
+        if (Sink::kReadsOrder && part.removed != nullptr) {
+            ranks.back().resize(static_cast<std::size_t>(part.segment->size()));
+            std::uint32_t rank = 0;
+            part.for_each([&](std::int64_t row) { ranks.back()[static_cast<std::size_t>(row)] = rank++; });
+        }
+        order.push_back({n_before, ranks.back().empty() ? nullptr : ranks.back().data()});
+        n_before += part.n_live;
+    }
 
-    if (exhaustive && options.shortlist == 0 && options.allowed == nullptr && options.rank != Rank::margin) {
+    if (exhaustive && options.shortlist == 0 && filters.everything() && options.rank != Rank::margin) {
         // Float metrics hold the list of each query of a block: keep them to some 4 million entries.
         const std::int64_t block = std::clamp<std::int64_t>(
             (std::int64_t{1} << 22) / std::max<std::int64_t>(1, state.n_rows), 4, kTileQueries);
@@ -164,15 +227,30 @@ void Index::scan(const State& state, const Queries& given, const SearchOptions& 
                 sinks.back().begin(first + i);
             }
             std::vector<D> distances(static_cast<std::size_t>(n * kTileRows));
+            std::int64_t live[kTileRows];
             for (std::size_t s = 0; s < state.segments.size(); ++s) {
-                const Segment& segment = *state.segments[s];
+                const LiveSegment& part = state.segments[s];
+                const Segment& segment = *part.segment;
                 for (std::int64_t row = 0; row < segment.size(); row += kTileRows) {
                     const std::int64_t rows = std::min(kTileRows, segment.size() - row);
+                    std::int64_t n_live = part.removed == nullptr ? rows : 0;
+                    for (std::int64_t j = 0; part.removed != nullptr && j < rows; ++j)
+                        if (part.lives(row + j)) live[n_live++] = j;
+                    if (n_live == 0) continue;
                     score_tile(segment, options.rank, queries, first, n, row, rows, distances.data());
-                    for (std::int64_t i = 0; i < n; ++i)
-                        sinks[static_cast<std::size_t>(i)].take(
-                            first + i, segment, base[s], [row](std::int64_t j) { return row + j; }, rows,
-                            distances.data() + i * rows);
+                    for (std::int64_t i = 0; i < n; ++i) {
+                        D* const mine = distances.data() + i * rows;
+                        Sink& sink = sinks[static_cast<std::size_t>(i)];
+                        if (n_live == rows) {
+                            sink.take(
+                                first + i, segment, order[s], [row](std::int64_t j) { return row + j; }, rows, mine);
+                            continue;
+                        }
+                        for (std::int64_t j = 0; j < n_live; ++j) mine[j] = mine[live[j]];
+                        sink.take(
+                            first + i, segment, order[s], [row, &live](std::int64_t j) { return row + live[j]; },
+                            n_live, mine);
+                    }
                     interruption_point();
                 }
             }
@@ -184,7 +262,7 @@ void Index::scan(const State& state, const Queries& given, const SearchOptions& 
     }
 
     // A shortlist of everything comes from an exhaustive scan of the codes: row numbers, through all segments.
-    const bool shortlist_all = exhaustive && options.shortlist > 0 && options.allowed == nullptr;
+    const bool shortlist_all = exhaustive && options.shortlist > 0 && filters.everything();
     std::vector<Id> shortlists;  // of the queries from first_listed on
     std::int64_t first_listed = 0;
     double scan_seconds = 0;
@@ -217,9 +295,10 @@ void Index::scan(const State& state, const Queries& given, const SearchOptions& 
             const auto score = [&](std::size_t s, std::span<const Row> rows) {
                 const auto count = static_cast<std::int64_t>(rows.size());
                 if (mine->distances.size() < rows.size()) mine->distances.resize(rows.size());
-                score_rows(*state.segments[s], options.rank, queries, q, rows.data(), count, mine->distances.data());
+                const Segment& segment = *state.segments[s].segment;
+                score_rows(segment, options.rank, queries, q, rows.data(), count, mine->distances.data());
                 mine->sink.take(
-                    q, *state.segments[s], base[s],
+                    q, segment, order[s],
                     [rows](std::int64_t j) { return rows[static_cast<std::size_t>(j)]; }, count,
                     mine->distances.data());
             };
@@ -239,9 +318,8 @@ void Index::scan(const State& state, const Queries& given, const SearchOptions& 
             then = known;
             std::int64_t n_found = 0;
             for (std::size_t s = 0; s < state.segments.size(); ++s) {
-                const Segment& segment = *state.segments[s];
-                const auto rows =
-                    mine->prober.candidates(segment, q, options.allowed ? options.allowed + base[s] : nullptr);
+                const Segment& segment = *state.segments[s].segment;
+                const auto rows = mine->prober.candidates(segment, q, filters.at(s, q));
                 const auto met = Clock::now();
                 times.scan += seconds(then, met);
                 n_found += static_cast<std::int64_t>(rows.size());
@@ -280,8 +358,9 @@ void Index::search(const Queries& queries, std::int64_t k, const SearchOptions& 
     require((options.rank == Rank::hamming) == std::is_same_v<D, std::uint16_t>,
             "Index.search: Hamming distances are uint16, all others float");
     const auto now = state();
+    prepare(*now, options, true);
     if constexpr (std::is_same_v<D, std::uint16_t>) {
-        if (std::holds_alternative<OneBucket>(partitioner_) && options.allowed == nullptr) {
+        if (std::holds_alternative<OneBucket>(partitioner_) && options.allowed.everything()) {
             const auto start = Clock::now();
             hamming_search(queries.codes, code_batches(now->segments), k, distances, ids, options.n_jobs);
             std::fill_n(n_candidates, queries.size(), now->n_rows);
@@ -297,11 +376,50 @@ template void Index::search(const Queries&, std::int64_t, const SearchOptions&, 
 template void Index::search(const Queries&, std::int64_t, const SearchOptions&, float*, Id*, std::int64_t*,
                             StageTimes*) const;
 
+template <class D>
+RangeResult<D> Index::range_search(const Queries& queries, const SearchOptions& options, D radius) const {
+    check_queries(queries, options, true);
+    require((options.rank == Rank::hamming) == std::is_same_v<D, std::uint16_t>,
+            "Index.range_search: Hamming distances are uint16, all others float");
+    require(options.shortlist == 0, "Index.range_search: a shortlist is for the k nearest");
+    const auto now = state();
+    prepare(*now, options, true);
+    const auto m = static_cast<std::size_t>(queries.size());
+    RangeResult<D> result;
+    result.n_candidates.assign(m, now->n_rows);
+    if constexpr (std::is_same_v<D, std::uint16_t>) {
+        if (std::holds_alternative<OneBucket>(partitioner_) && options.allowed.everything()) {
+            auto hits = hamming_range(queries.codes, code_batches(now->segments), radius, options.n_jobs);
+            result.offsets = std::move(hits.offsets);
+            result.distances = std::move(hits.distances);
+            result.ids = std::move(hits.ids);
+            return result;
+        }
+    }
+    std::vector<std::vector<typename RangeSink<D>::Hit>> found(m);
+    scan<D>(*now, queries, options, [&] { return RangeSink<D>{radius, found, result.n_candidates.data(), {}}; });
+    result.offsets.push_back(0);
+    for (auto& mine : found) {
+        for (const auto& [distance, id] : mine) {
+            result.distances.push_back(distance);
+            result.ids.push_back(id);
+        }
+        result.offsets.push_back(static_cast<std::int64_t>(result.ids.size()));
+        mine = {};
+    }
+    return result;
+}
+
+template RangeResult<std::uint16_t> Index::range_search(const Queries&, const SearchOptions&, std::uint16_t) const;
+template RangeResult<float> Index::range_search(const Queries&, const SearchOptions&, float) const;
+
 void Index::candidates(const Queries& queries, const SearchOptions& options, std::vector<std::int64_t>& offsets,
                        std::vector<Id>& ids) const {
     check_queries(queries, options, false);
     const auto now = state();
+    prepare(*now, options, false);
     const std::int64_t m = queries.size();
+    const Filters filters(now->segments, options.allowed, m, options.n_jobs, "Index.candidates");
     std::vector<std::vector<Id>> found(static_cast<std::size_t>(m));
     parallel_for(ceil_div(m, kBucketQueries), options.n_jobs, [&](std::int64_t block, int) {
         const std::int64_t first = block * kBucketQueries, n = std::min(kBucketQueries, m - first);
@@ -309,11 +427,9 @@ void Index::candidates(const Queries& queries, const SearchOptions& options, std
         prober.prepare(first, n);
         for (std::int64_t q = first; q < first + n; ++q) {
             auto& mine = found[static_cast<std::size_t>(q)];
-            std::int64_t base = 0;
-            for (const auto& segment : now->segments) {
-                for (const Row row : prober.candidates(*segment, q, options.allowed ? options.allowed + base : nullptr))
-                    mine.push_back(segment->ids[row]);
-                base += segment->size();
+            for (std::size_t s = 0; s < now->segments.size(); ++s) {
+                const Segment& segment = *now->segments[s].segment;
+                for (const Row row : prober.candidates(segment, q, filters.at(s, q))) mine.push_back(segment.ids[row]);
             }
             std::sort(mine.begin(), mine.end());
         }
@@ -336,6 +452,7 @@ void Index::evaluate(RankingAccumulator& accumulator, const Queries& queries, co
                                     " gallery labels, got " + text(query_labels.size()) + " and " +
                                     text(gallery_labels.size()));
     Labels::check_comparable(query_labels, gallery_labels);
+    prepare(*now, options, true);
     const bool hamming = options.rank == Rank::hamming;
     require(accumulator.n_bits() == (hamming ? n_bits_ : 0), "Index.evaluate: the accumulator is for another ranking");
 

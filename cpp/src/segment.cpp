@@ -1,7 +1,7 @@
 #include "lshcore/segment.h"
 
 #include <algorithm>
-#include <string>
+#include <bit>
 
 #include "lshcore/error.h"
 #include "lshcore/kmeans.h"
@@ -9,67 +9,19 @@
 #include "lshcore/project.h"
 
 namespace lshcore {
+namespace {
 
-Ids::Ids(std::vector<Id> values) : n_(static_cast<std::int64_t>(values.size())), values_(std::move(values)) {
-    sorted_ = values_;
-    std::sort(sorted_.begin(), sorted_.end());
-    if (!sorted_.empty() && sorted_.front() < 0)
-        throw std::invalid_argument("ids: expected numbers from 0, got " + std::to_string(sorted_.front()));
-    const auto twice = std::adjacent_find(sorted_.begin(), sorted_.end());
-    if (twice != sorted_.end())
-        throw std::invalid_argument("ids: expected each id once, got " + std::to_string(*twice) + " twice");
-}
-
-Id Ids::max() const {
-    if (n_ == 0) return kNoId;
-    return sorted_.empty() ? first_ + n_ - 1 : sorted_.back();
-}
-
-bool Ids::contains(Id id) const {
-    if (values_.empty()) return id >= first_ && id < first_ + n_;
-    return std::binary_search(sorted_.begin(), sorted_.end(), id);
-}
-
-Id Ids::common(const Ids& a, const Ids& b) {
-    const Ids& fewer = a.n_ <= b.n_ ? a : b;
-    const Ids& more = a.n_ <= b.n_ ? b : a;
-    if (fewer.max() < 0 || more.max() < 0) return kNoId;
-    if (fewer.values_.empty() && more.values_.empty()) {  // two ranges
-        const Id first = std::max(fewer.first_, more.first_);
-        return fewer.contains(first) && more.contains(first) ? first : kNoId;
-    }
-    for (std::int64_t i = 0; i < fewer.n_; ++i)
-        if (more.contains(fewer[i])) return fewer[i];
-    return kNoId;
-}
-
-std::shared_ptr<const Segment> build_segment(const Partitioner& partitioner, View<const Word> codes,
-                                             View<const float> vectors, VectorType keep, Ids ids, int n_jobs) {
-    const std::int64_t n = ids.size();
-    auto segment = std::make_shared<Segment>(std::move(ids));
-    if (codes.data != nullptr) {
-        segment->words = static_cast<int>(codes.cols);
-        segment->codes.assign(codes.data, codes.data + codes.rows * codes.cols);
-    }
-    if (keep != VectorType::none) {
-        segment->dim = vectors.cols;
-        segment->inverse_norms.resize(static_cast<std::size_t>(n));
-    }
-    if (keep == VectorType::float32) {
-        segment->vectors.assign(vectors.data, vectors.data + vectors.rows * vectors.cols);
-        inverse_norms(vectors, segment->inverse_norms.data(), n_jobs);
-    } else if (keep == VectorType::float16) {
-        segment->halves.resize(static_cast<std::size_t>(n * vectors.cols));
-        to_half(vectors, segment->halves.data(), segment->inverse_norms.data(), n_jobs);
-    }
-
+/// Files rows under their keys: those of their codes, or `clusters`.
+std::vector<Table> build_tables(const Partitioner& partitioner, View<const Word> codes, std::vector<Word> clusters,
+                                int n_jobs) {
+    std::vector<Table> tables;
+    const RowShape shape = row_shape(partitioner, 0, 0, VectorType::none);
     if (const auto* bits = bit_keys(partitioner)) {
-        const Word universe = bits->key_bits() < 40 ? Word{1} << bits->key_bits() : 0;
         std::vector<std::unique_ptr<Table>> built(static_cast<std::size_t>(bits->n_tables()));
         parallel_for(bits->n_tables(), n_jobs, [&](std::int64_t t, int) {
             const int table = static_cast<int>(t);
-            std::vector<Word> keys(static_cast<std::size_t>(n));
-            for (std::int64_t i = 0; i < n; ++i)
+            std::vector<Word> keys(static_cast<std::size_t>(codes.rows));
+            for (std::int64_t i = 0; i < codes.rows; ++i)
                 keys[static_cast<std::size_t>(i)] = bits->name(bits->key(table, codes.row(i)));
             Table::CompareRows compare;
             if (bits->wide())
@@ -77,15 +29,138 @@ std::shared_ptr<const Segment> build_segment(const Partitioner& partitioner, Vie
                     const auto order = bits->key(table, codes.row(a)) <=> bits->key(table, codes.row(b));
                     return order < 0 ? -1 : order > 0;
                 };
-            built[static_cast<std::size_t>(t)] = std::make_unique<Table>(std::move(keys), universe, compare);
+            built[static_cast<std::size_t>(t)] = std::make_unique<Table>(std::move(keys), shape.universe, compare);
         });
-        for (auto& table : built) segment->tables.push_back(std::move(*table));
-    } else if (const auto* clusters = std::get_if<ClusterKeys>(&partitioner)) {
-        std::vector<std::int32_t> labels(static_cast<std::size_t>(n));
-        assign_clusters(vectors, clusters->centroids(), labels.data(), nullptr, n_jobs);
-        segment->tables.emplace_back(std::vector<Word>(labels.begin(), labels.end()),
-                                     static_cast<Word>(clusters->n_clusters()));
+        for (auto& table : built) tables.push_back(std::move(*table));
+    } else if (std::holds_alternative<ClusterKeys>(partitioner)) {
+        tables.emplace_back(std::move(clusters), shape.universe);
     }
+    return tables;
+}
+
+float widened(Half half) {
+    const std::uint32_t sign = std::uint32_t{half} >> 15 << 31, exponent = half >> 10 & 31u, fraction = half & 1023u;
+    if (exponent == 0) {  // zero, and what is too small for a leading one: multiples of 2^-24
+        const float value = static_cast<float>(fraction) * 0x1p-24f;
+        return sign != 0 ? -value : value;
+    }
+    const std::uint32_t wide = exponent == 31 ? 255 : exponent + 112;
+    return std::bit_cast<float>(sign | wide << 23 | fraction << 13);
+}
+
+}  // namespace
+
+RowShape row_shape(const Partitioner& partitioner, int n_bits, std::int64_t dim, VectorType keep) {
+    RowShape shape{n_bits, keep == VectorType::none ? 0 : dim, keep, n_tables(partitioner), 0, false};
+    if (const auto* bits = bit_keys(partitioner)) {
+        shape.universe = bits->key_bits() < 40 ? Word{1} << bits->key_bits() : 0;
+        shape.shared_keys = bits->wide();
+    } else if (const auto* clusters = std::get_if<ClusterKeys>(&partitioner)) {
+        shape.universe = static_cast<Word>(clusters->n_clusters());
+    }
+    return shape;
+}
+
+std::size_t Segment::nbytes() const {
+    std::size_t n = codes.nbytes() + vectors.nbytes() + halves.nbytes() + inverse_norms.nbytes() + ids.nbytes();
+    for (const Table& table : tables) n += table.nbytes();
+    return n;
+}
+
+void Segment::vector_of(std::int64_t row, float* out) const {
+    touch(row, 1);
+    if (halves.empty())
+        std::copy_n(vectors.data() + row * dim, dim, out);
+    else
+        std::transform(halves.data() + row * dim, halves.data() + (row + 1) * dim, out, widened);
+}
+
+std::optional<Place> find_row(LiveSegments segments, Id id) {
+    for (std::size_t s = segments.size(); s-- > 0;) {  // what is asked for is often new
+        const std::int64_t row = segments[s].segment->ids.find(id);
+        if (row >= 0 && segments[s].lives(row)) return Place{s, static_cast<Row>(row)};
+    }
+    return std::nullopt;
+}
+
+std::shared_ptr<const Segment> build_segment(const Partitioner& partitioner, View<const Word> codes,
+                                             View<const float> vectors, VectorType keep, Ids ids, int n_jobs,
+                                             int n_bits) {
+    const auto n = static_cast<std::size_t>(ids.size());
+    auto segment = std::make_shared<Segment>(std::move(ids));
+    segment->shape = row_shape(partitioner, n_bits, vectors.cols, keep);
+    segment->dim = segment->shape.dim;
+    if (codes.data != nullptr) {
+        segment->words = static_cast<int>(codes.cols);
+        segment->codes = std::vector<Word>(codes.data, codes.data + codes.rows * codes.cols);
+    }
+    if (keep != VectorType::none) {
+        std::vector<float> norms(n);
+        if (keep == VectorType::float32) {
+            segment->vectors = std::vector<float>(vectors.data, vectors.data + vectors.rows * vectors.cols);
+            inverse_norms(vectors, norms.data(), n_jobs);
+        } else {
+            std::vector<Half> halves(n * static_cast<std::size_t>(vectors.cols));
+            to_half(vectors, halves.data(), norms.data(), n_jobs);
+            segment->halves = std::move(halves);
+        }
+        segment->inverse_norms = std::move(norms);
+    }
+    std::vector<Word> clusters;
+    if (const auto* keys = std::get_if<ClusterKeys>(&partitioner)) {
+        std::vector<std::int32_t> labels(n);
+        assign_clusters(vectors, keys->centroids(), labels.data(), nullptr, n_jobs);
+        clusters.assign(labels.begin(), labels.end());
+    }
+    segment->tables = build_tables(partitioner, codes, std::move(clusters), n_jobs);
+    return segment;
+}
+
+std::shared_ptr<const Segment> merge_segments(const Partitioner& partitioner, const RowShape& shape,
+                                              LiveSegments segments, int n_jobs) {
+    std::int64_t n = 0;
+    for (const LiveSegment& part : segments) n += part.n_live;
+    if (n == 0) return nullptr;
+    const int words = words_for(shape.n_bits);
+    const auto rows = static_cast<std::size_t>(n), dim = static_cast<std::size_t>(shape.dim);
+    const bool half = shape.keep == VectorType::float16, single = shape.keep == VectorType::float32;
+    const bool clustered = std::holds_alternative<ClusterKeys>(partitioner);
+    std::vector<Id> ids(rows);
+    std::vector<Word> codes(rows * static_cast<std::size_t>(words)), clusters(clustered ? rows : 0);
+    std::vector<float> vectors(single ? rows * dim : 0), norms(single || half ? rows : 0);
+    std::vector<Half> halves(half ? rows * dim : 0);
+
+    std::int64_t base = 0;
+    for (const LiveSegment& part : segments) {
+        const Segment& from = *part.segment;
+        from.prepare(kAllParts, n_jobs);
+        std::vector<Word> keys(clustered ? static_cast<std::size_t>(from.size()) : 0);
+        if (clustered)
+            from.tables[0].for_each_bucket([&](Word key, std::span<const Row> bucket) {
+                for (const Row row : bucket) keys[row] = key;
+            });
+        std::int64_t to = base;
+        part.for_each([&](std::int64_t row) {
+            const auto at = static_cast<std::size_t>(to), was = static_cast<std::size_t>(row);
+            ids[at] = from.ids[row];
+            std::copy_n(from.code(row), words, codes.data() + to * words);
+            if (single) std::copy_n(from.vectors.data() + row * from.dim, from.dim, vectors.data() + to * from.dim);
+            if (half) std::copy_n(from.halves.data() + row * from.dim, from.dim, halves.data() + to * from.dim);
+            if (single || half) norms[at] = from.inverse_norms[was];
+            if (clustered) clusters[at] = keys[was];
+            if (++to % 65536 == 0) interruption_point();
+        });
+        base = to;
+    }
+    auto segment = std::make_shared<Segment>(Ids::packed(std::move(ids)));
+    segment->shape = shape;
+    segment->words = words;
+    segment->dim = shape.dim;
+    segment->tables = build_tables(partitioner, {codes.data(), n, words}, std::move(clusters), n_jobs);
+    segment->codes = std::move(codes);
+    segment->vectors = std::move(vectors);
+    segment->halves = std::move(halves);
+    segment->inverse_norms = std::move(norms);
     return segment;
 }
 

@@ -9,15 +9,18 @@ namespace lshcore {
 
 Table::Table(std::vector<Word> keys, Word universe, const CompareRows& compare) {
     const std::size_t n = keys.size();
-    rows_.resize(n);
-    if (universe != 0 && universe <= n) {  // counting sort straight into place
+    std::vector<Row> rows(n);
+    std::vector<std::uint32_t> offsets;
+    if (direct(universe, static_cast<std::int64_t>(n))) {  // counting sort straight into place
         universe_ = universe;
-        offsets_.assign(universe + 1, 0);
-        for (const Word key : keys) ++offsets_[key + 1];
-        std::partial_sum(offsets_.begin(), offsets_.end(), offsets_.begin());
-        std::vector<std::uint32_t> next(offsets_.begin(), offsets_.end() - 1);
-        for (std::size_t i = 0; i < n; ++i) rows_[next[keys[i]]++] = static_cast<Row>(i);
-        for (std::size_t b = 0; b < universe; ++b) n_buckets_ += offsets_[b + 1] > offsets_[b];
+        offsets.assign(universe + 1, 0);
+        for (const Word key : keys) ++offsets[key + 1];
+        std::partial_sum(offsets.begin(), offsets.end(), offsets.begin());
+        std::vector<std::uint32_t> next(offsets.begin(), offsets.end() - 1);
+        for (std::size_t i = 0; i < n; ++i) rows[next[keys[i]]++] = static_cast<Row>(i);
+        for (std::size_t b = 0; b < universe; ++b) n_buckets_ += offsets[b + 1] > offsets[b];
+        offsets_ = std::move(offsets);
+        rows_ = std::move(rows);
         return;
     }
 
@@ -31,7 +34,7 @@ Table::Table(std::vector<Word> keys, Word universe, const CompareRows& compare) 
         entries[i] = {keys[i], static_cast<Row>(i)};
         max_key = std::max(max_key, keys[i]);
     }
-    std::vector<Word>().swap(keys);
+    std::vector<Word>().swap(keys);  // from here on those of the buckets
     radix_sort(entries, spare, max_key, [](const Entry& e) { return e.key; });
 
     // Rows of one fingerprint but different keys become neighbouring buckets.
@@ -51,15 +54,47 @@ Table::Table(std::vector<Word> keys, Word universe, const CompareRows& compare) 
         const bool first = i == 0 || entries[i].key != entries[i - 1].key ||
                            (compare && compare(entries[i - 1].row, entries[i].row) != 0);
         if (first) {
-            keys_.push_back(entries[i].key);
-            offsets_.push_back(static_cast<std::uint32_t>(i));
+            keys.push_back(entries[i].key);
+            offsets.push_back(static_cast<std::uint32_t>(i));
         }
-        rows_[i] = entries[i].row;
+        rows[i] = entries[i].row;
     }
-    offsets_.push_back(static_cast<std::uint32_t>(n));
-    n_buckets_ = static_cast<std::int64_t>(keys_.size());
-    keys_.shrink_to_fit();
-    offsets_.shrink_to_fit();
+    offsets.push_back(static_cast<std::uint32_t>(n));
+    keys.shrink_to_fit();
+    offsets.shrink_to_fit();
+    n_buckets_ = static_cast<std::int64_t>(keys.size());
+    keys_ = std::move(keys);
+    offsets_ = std::move(offsets);
+    rows_ = std::move(rows);
+}
+
+Table::Table(Buffer<Word> keys, Buffer<std::uint32_t> offsets, Buffer<Row> rows, Word universe)
+    : keys_(std::move(keys)), offsets_(std::move(offsets)), rows_(std::move(rows)) {
+    if (direct(universe, static_cast<std::int64_t>(rows_.size()))) universe_ = universe;
+    n_buckets_ = static_cast<std::int64_t>(offsets_.size()) - 1;
+}
+
+const char* Table::flaw(Word universe, bool shared_keys) const {
+    const std::size_t n = rows_.size(), n_offsets = offsets_.size();
+    if (n_offsets != (universe_ != 0 ? universe_ : keys_.size()) + 1) return "one offset more than buckets is needed";
+    if (offsets_[0] != 0) return "offsets must start at 0";
+    if (offsets_[n_offsets - 1] != n) return "offsets must end at the number of rows";
+    for (std::size_t b = 0; b + 1 < n_offsets; ++b) {
+        if (offsets_[b + 1] < offsets_[b]) return "offsets must never fall";
+        if (universe_ == 0 && offsets_[b + 1] == offsets_[b]) return "buckets that have a key must hold a row";
+    }
+    for (std::size_t b = 1; b < keys_.size(); ++b)
+        if (keys_[b] < keys_[b - 1] || (keys_[b] == keys_[b - 1] && !shared_keys)) return "keys must ascend";
+    if (universe != 0 && !keys_.empty() && keys_[keys_.size() - 1] >= universe) return "keys must be possible ones";
+    std::vector<bool> met(n, false);
+    for (std::size_t b = 0; b + 1 < n_offsets; ++b)
+        for (std::size_t i = offsets_[b]; i < offsets_[b + 1]; ++i) {
+            if (rows_[i] >= n) return "rows must be below the number of rows";
+            if (i > offsets_[b] && rows_[i] <= rows_[i - 1]) return "rows must ascend within a bucket";
+            if (met[rows_[i]]) return "each row must be in one bucket";
+            met[rows_[i]] = true;
+        }
+    return nullptr;
 }
 
 std::size_t Table::find(Word key) const {

@@ -13,7 +13,12 @@ _I64: TypeAlias = NDArray[np.int64]
 _I32: TypeAlias = NDArray[np.int32]
 _I8: TypeAlias = NDArray[np.int8]
 _U16: TypeAlias = NDArray[np.uint16]
+_U32: TypeAlias = NDArray[np.uint32]
+_U8: TypeAlias = NDArray[np.uint8]
 _Bools: TypeAlias = NDArray[np.bool_]
+
+# What may be a candidate: a mask, one for each row in row order; ids; or (offsets, ids), a list of ids for each query.
+_Allowed: TypeAlias = _Bools | _I64 | tuple[_I64, _I64]
 
 MAX_BITS: int
 MAX_KEY_BITS: int
@@ -31,6 +36,8 @@ def check_padding(words: _U64, n_bits: int) -> None: ...
 def project(x: _F32, weights: _F32, bias: _F32, n_jobs: int = 1) -> _F32: ...
 def encode(x: _F32, weights: _F32, bias: _F32, n_jobs: int = 1) -> _U64: ...
 def normalize_rows(x: _F32, n_jobs: int = 1) -> _F32: ...
+def crc32c(data: _U8, n_jobs: int = 1) -> int: ...
+def block_crcs(data: _U8, block_bytes: int, n_jobs: int = 1) -> _U32: ...
 def hamming_distances(a: _U64, b: _U64, n_bits: int, n_jobs: int = 1) -> _U16: ...
 def hamming_search(queries: _U64, gallery: _U64, n_bits: int, k: int, n_jobs: int = 1) -> tuple[_U16, _I64]: ...
 def hamming_range(
@@ -99,6 +106,35 @@ def rank_hamming(
     progress: Callable[[int], None] | None = None,
 ) -> None: ...
 
+class Blocks:
+    """CRC-32C of each `block_bytes` of `data`, a whole file; the last block may be shorter. Borrows the data."""
+
+    def __init__(self, data: _U8, crcs: _U32, block_bytes: int) -> None: ...
+
+class Segment:
+    """Rows and their tables; immutable.
+
+    Arrays: "codes" uint64 (n, words); "ids" int64 (n,) and "ids_order" uint32 (n,), the rows in the order of their ids,
+    absent where ids count from `first_id`; "vectors" float32 or "halves" float16 (n, dim), with "inverse_norms" float32
+    (n,); for table t "keys.t" uint64 (buckets,), absent where addressed by the key, "offsets.t" uint32 and "rows.t"
+    uint32 (n,).
+    """
+
+    @staticmethod
+    def from_arrays(
+        index: Index, arrays: dict[str, NDArray[Any]], n_rows: int, first_id: int = 0, blocks: Blocks | None = None
+    ) -> Segment:
+        """Borrow arrays. Sizes are checked now, contents at their first use: ValueError where they are damaged."""
+
+    def arrays(self) -> dict[str, NDArray[Any]]: ...
+    def verify(self, n_jobs: int = 1) -> None: ...
+    @property
+    def n_rows(self) -> int: ...
+    @property
+    def first_id(self) -> int: ...
+    @property
+    def nbytes(self) -> int: ...
+
 class Index:
     def __init__(
         self,
@@ -117,6 +153,16 @@ class Index:
     @property
     def nbytes(self) -> dict[str, int]: ...
     def add(self, codes: _U64 | None, vectors: _F32 | None, ids: _I64 | None, n_jobs: int = 1) -> None: ...
+    def remove(self, ids: _I64) -> None: ...
+    def update(self, codes: _U64 | None, vectors: _F32 | None, ids: _I64, n_jobs: int = 1) -> None: ...
+    def compact(self, n_jobs: int = 1) -> None: ...
+    def contains(self, ids: _I64) -> _Bools: ...
+    def codes_of(self, ids: _I64) -> _U64: ...
+    def vectors_of(self, ids: _I64) -> _F32: ...
+    def state(self) -> tuple[list[tuple[Segment, _U8 | None]], int]:
+        """Segments, each with its removed rows (bit row % 8 of byte row // 8; None: none), and the next default id."""
+
+    def restore(self, segments: list[tuple[Segment, _U8 | None]], next_id: int) -> None: ...
     def search(
         self,
         codes: _U64 | None,
@@ -128,8 +174,20 @@ class Index:
         margins: _F32 | None = None,
         radius: int = -1,
         shortlist: int = 0,
-        allowed: _Bools | None = None,
+        allowed: _Allowed | None = None,
     ) -> tuple[_U16 | _F32, _I64, _I64, _F64]: ...
+    def range_search(
+        self,
+        codes: _U64 | None,
+        vectors: _F32 | None,
+        radius: float,
+        rank: str,
+        probes: int,
+        n_jobs: int = 1,
+        margins: _F32 | None = None,
+        key_radius: int = -1,
+        allowed: _Allowed | None = None,
+    ) -> tuple[_I64, _U16 | _F32, _I64, _I64]: ...
     def candidates(
         self,
         codes: _U64 | None,
@@ -138,7 +196,7 @@ class Index:
         n_jobs: int = 1,
         margins: _F32 | None = None,
         radius: int = -1,
-        allowed: _Bools | None = None,
+        allowed: _Allowed | None = None,
     ) -> tuple[_I64, _I64]: ...
     def evaluate(
         self,
@@ -153,6 +211,6 @@ class Index:
         margins: _F32 | None = None,
         radius: int = -1,
         shortlist: int = 0,
-        allowed: _Bools | None = None,
+        allowed: _Allowed | None = None,
     ) -> None: ...
     def bucket_sizes(self, table: int) -> _I64: ...

@@ -13,6 +13,7 @@
 #include <numeric>
 #include <random>
 #include <utility>
+#include <type_traits>
 #include <vector>
 
 #include "lshcore/types.h"
@@ -122,8 +123,10 @@ class Fenced {
 };
 
 /// Equal as bits: -0 differs from 0, and a NaN is equal to itself.
-template <class T>
-bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
+template <class A, class B>
+bool same_bits(const A& a, const B& b) {
+    using T = typename A::value_type;
+    static_assert(std::is_same_v<T, typename B::value_type>);
     return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0);
 }
 

@@ -39,7 +39,7 @@ Seen look(const World& world, const Index& index) {
 
 TEST_CASE("index: rows keep their order and ids, and buckets are counted over the segments") {
     const World world(1);
-    const auto index = world.index(world.bit_keys(2, 4), {1, 150, 64, 115});
+    const auto index = world.index(world.bit_keys(2, 4), {150, 64, 115, 1});
     CHECK(index->n_segments() == 4);
     CHECK(index->size() == kRows);
     CHECK(index->ids() == world.ids);

@@ -26,7 +26,7 @@ naive::Answer brute(const World& placed, const World& scored, const Case& one, c
     for (std::int64_t q = 0; q < kQueries; ++q) {
         std::vector<std::int64_t> rows;
         for (std::int64_t row = 0; row < kRows; ++row) {
-            bool candidate = options.allowed == nullptr || options.allowed[row];
+            bool candidate = options.allowed.mask == nullptr || options.allowed.mask[row];
             if (options.radius >= 0) {
                 const auto& keys = std::get<BitKeys>(one.partitioner);
                 bool near = false;
@@ -136,7 +136,7 @@ TEST_CASE("search: brute force over the candidates, in one segment or several, w
     const World world(1);
     for (const Case& one : world.cases()) {
         const auto whole = world.index(one.partitioner, {kRows}),
-                   parts = world.index(one.partitioner, {1, 150, 64, 115});
+                   parts = world.index(one.partitioner, {150, 64, 115, 1});
         CHECK(parts->n_segments() == 4);
         for (const auto probes : one.probes)
             for (const Rank rank : kAllRanks)
@@ -304,7 +304,7 @@ TEST_CASE("search: a shortlist, a filter and a radius, over segments whose ids a
     World world(6);
     for (const Case& one : world.cases()) {
         const auto whole = world.index(one.partitioner, {kRows}),
-                   parts = world.index(one.partitioner, {1, 150, 64, 115});
+                   parts = world.index(one.partitioner, {150, 64, 115, 1});
         const bool bits = std::holds_alternative<BitKeys>(one.partitioner);
         for (const std::uint64_t share : {0, 1, 3, 4}) {  // of four that the filter lets through; 4: no filter
             const std::unique_ptr<bool[]> allowed(new bool[kRows]);
@@ -315,7 +315,7 @@ TEST_CASE("search: a shortlist, a filter and a radius, over segments whose ids a
                     for (const std::int64_t shortlist : {0, 1, 20, 1000}) {
                         if (rank == Rank::hamming && shortlist > 0) continue;
                         SearchOptions options{rank,   one.probes.back(), 1,
-                                              radius, shortlist,         share == 4 ? nullptr : allowed.get()};
+                                              radius, shortlist,         {share == 4 ? nullptr : allowed.get()}};
                         CAPTURE(one.name);
                         CAPTURE(share);
                         CAPTURE(radius);

@@ -45,27 +45,27 @@ TEST_CASE("segment: ids are a range or any distinct numbers from 0") {
     CHECK_THROWS_WITH_AS(Ids(std::vector<Id>{3, -2}), doctest::Contains("-2"), std::invalid_argument);
 }
 
-TEST_CASE("segment: an id that two segments share is found, whatever kind they are of") {
+TEST_CASE("segment: ids are found, whatever kind they are of") {
     naive::Draw draw(1);
-    const auto make = [&](std::set<Id>& members) {
-        const auto n = static_cast<std::int64_t>(draw.below(6));
-        if (draw.below(2) == 0) {
-            const auto first = static_cast<Id>(draw.below(12));
-            for (Id id = first; id < first + n; ++id) members.insert(id);
-            return Ids(first, n);
+    for (int round = 0; round < 2000; ++round) {
+        const auto n = static_cast<std::int64_t>(draw.below(round % 50 == 0 ? 600 : 6));
+        std::vector<Id> list(static_cast<std::size_t>(n));
+        const bool range = draw.below(2) == 0;
+        std::iota(list.begin(), list.end(), static_cast<Id>(draw.below(12)));
+        if (!range) {
+            for (Id& id : list) id = id * 3 + static_cast<Id>(draw.below(3));
+            draw.shuffle(list);
         }
-        while (static_cast<std::int64_t>(members.size()) < n) members.insert(static_cast<Id>(draw.below(15)));
-        std::vector<Id> list(members.begin(), members.end());
-        draw.shuffle(list);
-        return Ids(list);
-    };
-    for (int round = 0; round < 5000; ++round) {
-        std::set<Id> in_a, in_b;
-        const Ids a = make(in_a), b = make(in_b);
-        const Id common = Ids::common(a, b);
-        const bool any = std::any_of(in_a.begin(), in_a.end(), [&](Id id) { return in_b.contains(id); });
-        const bool right = any ? in_a.contains(common) && in_b.contains(common) : common == kNoId;
-        CHECK(right);
+        const Ids ids = Ids::packed(list);
+        CHECK(values(ids) == list);
+        CHECK((n == 0 || ids.is_range() ? ids.nbytes() == 0 : ids.nbytes() == list.size() * 12));
+        CHECK((!range || n == 0 || ids.is_range()));
+        CHECK(ids.flaw() == nullptr);
+        for (const Id id : {Id{-1}, Id{0}, Id{5}, Id{9}, Id{300}, std::numeric_limits<Id>::max()}) {
+            const auto at = std::find(list.begin(), list.end(), id);
+            CHECK(ids.find(id) == (at == list.end() ? -1 : at - list.begin()));
+        }
+        for (std::size_t i = 0; i < list.size(); ++i) CHECK(ids.find(list[i]) == static_cast<std::int64_t>(i));
     }
 }
 
@@ -91,7 +91,7 @@ TEST_CASE("segment: rows are copied, with a table for each set of positions") {
             std::fill(given.begin(), given.end(), Word{0});  // the caller may do as he likes with his
             CHECK(segment->size() == kRows);
             CHECK(segment->words == 2);
-            CHECK(segment->codes == codes);
+            CHECK(std::equal(codes.begin(), codes.end(), segment->codes.begin(), segment->codes.end()));
             CHECK(segment->dim == kDim);
             CHECK(naive::same_bits(segment->vectors, vectors));
             std::vector<float> norms;

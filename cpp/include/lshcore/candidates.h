@@ -4,6 +4,7 @@
 #include <span>
 #include <vector>
 
+#include "lshcore/filter.h"
 #include "lshcore/partition.h"
 #include "lshcore/probe.h"
 #include "lshcore/queries.h"
@@ -15,20 +16,25 @@ namespace lshcore {
 /// Scratch of one thread. Marks rows with the number of the current union, so that nothing is cleared between queries.
 class CandidateUnion {
    public:
-    void begin(std::int64_t n_rows);
+    /// A list of rows in the filter must be that of every bucket of this union.
+    void begin(std::int64_t n_rows, const RowFilter& filter = {});
 
-    /// Adds the rows that are new and, unless `allowed` is null, allowed.
-    void add(std::span<const Row> bucket, const bool* allowed = nullptr);
+    /// Adds the rows that are new and that the filter lets pass.
+    void add(std::span<const Row> bucket, const RowFilter& filter = {});
 
     /// The same for buckets known to share no row with any other of this union.
-    void add_disjoint(std::span<const Row> bucket, const bool* allowed = nullptr);
+    void add_disjoint(std::span<const Row> bucket, const RowFilter& filter = {});
 
     std::span<const Row> rows() const { return {rows_.data(), n_}; }
 
    private:
     Row* grow(std::size_t n);
+    template <class Passes>
+    void add_new(std::span<const Row> bucket, Passes passes);
+    template <class Passes>
+    void add_any(std::span<const Row> bucket, Passes passes);
 
-    std::vector<std::uint8_t> mark_;
+    std::vector<std::uint8_t> mark_;  // current_: taken; one less: on the list of a filter
     std::vector<Row> rows_;
     std::size_t n_ = 0;
     std::uint8_t current_ = 0;
@@ -51,12 +57,12 @@ class Prober {
     /// Finds the keys of one of them, if `candidates` has not yet.
     void find(std::int64_t q);
 
-    /// The candidates of one of them in a segment; valid until the next call. allowed (segment rows) may be null.
-    std::span<const Row> candidates(const Segment& segment, std::int64_t q, const bool* allowed = nullptr);
+    /// The candidates of one of them in a segment, as far as the filter lets them pass; valid until the next call.
+    std::span<const Row> candidates(const Segment& segment, std::int64_t q, const RowFilter& filter = {});
 
    private:
-    void add_probes(const BitKeys& keys, const Segment& segment, std::int64_t q, const bool* allowed);
-    void add_within_radius(const BitKeys& keys, const Segment& segment, std::int64_t q, const bool* allowed);
+    void add_probes(const BitKeys& keys, const Segment& segment, std::int64_t q, const RowFilter& filter);
+    void add_within_radius(const BitKeys& keys, const Segment& segment, std::int64_t q, const RowFilter& filter);
 
     const Partitioner& partitioner_;
     Queries queries_;

@@ -13,6 +13,7 @@ struct CodeBatch {
     View<const Word> codes;
     Id first_id = 0;
     const Id* ids = nullptr;
+    const Word* removed = nullptr;  // bit row % 64 of word row / 64: this row is not there; null: all are
 };
 
 using CodeBatches = std::span<const CodeBatch>;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "lshcore/candidates.h"
+#include "lshcore/filter.h"
 #include "lshcore/metrics.h"
 #include "lshcore/partition.h"
 #include "lshcore/queries.h"
@@ -21,7 +22,16 @@ struct SearchOptions {
     int n_jobs = 1;
     int radius = -1;             // from 0: instead of probes, every key within this Hamming radius in every table
     std::int64_t shortlist = 0;  // before an exact rank: only this many nearest by Hamming distance; 0: all candidates
-    const bool* allowed = nullptr;  // a filter: one for every row, in row order
+    Allowed allowed;             // a filter
+};
+
+/// All hits of queries within some distance, each query's in the order (distance, id).
+template <class D>
+struct RangeResult {
+    std::vector<std::int64_t> offsets;  // (m + 1)
+    std::vector<D> distances;
+    std::vector<Id> ids;
+    std::vector<std::int64_t> n_candidates;  // (m)
 };
 
 /// Seconds a query took in each stage.
@@ -29,7 +39,9 @@ struct StageTimes {
     double probe, scan, rerank;  // find the keys; walk the buckets (union); distances and ranking
 };
 
-/// Any number of searches may run while one thread adds: a search sees the batches that were complete when it began.
+/// Any number of searches may run while one thread changes the index: a search sees the changes that were complete when
+/// it began. Rows are in the order in which they were added, without those removed. A change that fails, or is
+/// interrupted, changes nothing.
 class Index {
    public:
     /// n_bits 0: no codes. dim 0: no vectors at all; `keep` says how they are stored for exact re-ranking.
@@ -39,8 +51,33 @@ class Index {
     int n_bits() const { return n_bits_; }
     std::int64_t dim() const { return dim_; }
 
-    /// One new segment. ids null: numbered on from the largest so far. On any error nothing has changed.
+    /// One new segment, put together with those before it when many are small. ids null: numbered on from the largest
+    /// that there ever was.
     void add(View<const Word> codes, View<const float> vectors, const Id* ids, int n_jobs);
+
+    /// Takes rows out: all must be there, and none twice.
+    void remove(const Id* ids, std::int64_t n);
+
+    /// Puts new rows in the place of those with these ids, at the end of the row order.
+    void update(View<const Word> codes, View<const float> vectors, const Id* ids, int n_jobs);
+
+    /// Makes one segment of all rows; no answer changes.
+    void compact(int n_jobs);
+
+    /// Fills an empty index with segments of its shape.
+    void restore(std::vector<LiveSegment> segments, Id next_id);
+
+    struct Contents {
+        std::vector<LiveSegment> segments;
+        Id next_id;
+    };
+    Contents contents() const;
+
+    RowShape shape() const { return row_shape(partitioner_, n_bits_, dim_, keep_); }
+
+    void contains(const Id* ids, std::int64_t n, bool* out) const;
+    void codes_of(const Id* ids, std::int64_t n, Word* out) const;     ///< (n, words); ids must be there
+    void vectors_of(const Id* ids, std::int64_t n, float* out) const;  ///< (n, dim); the same
 
     std::int64_t size() const;
     std::int64_t n_segments() const;
@@ -57,6 +94,10 @@ class Index {
     void search(const Queries& queries, std::int64_t k, const SearchOptions& options, D* distances, Id* ids,
                 std::int64_t* n_candidates, StageTimes* times) const;
 
+    /// All candidates within the radius, inclusive. D as in search; no shortlist.
+    template <class D>
+    RangeResult<D> range_search(const Queries& queries, const SearchOptions& options, D radius) const;
+
     /// The ids in the union of each query's buckets, ascending; offsets (m + 1).
     void candidates(const Queries& queries, const SearchOptions& options, std::vector<std::int64_t>& offsets,
                     std::vector<Id>& ids) const;
@@ -67,13 +108,22 @@ class Index {
 
    private:
     struct State {
-        std::vector<std::shared_ptr<const Segment>> segments;
-        std::int64_t n_rows = 0;
+        std::vector<LiveSegment> segments;
+        std::int64_t n_rows = 0;  // that live
         Id next_id = 0;
     };
 
     std::shared_ptr<const State> state() const;
+    template <class Change>
+    void change(Change change);
+    std::int64_t check_rows(View<const Word> codes, View<const float> vectors, const char* where) const;
+    void check_new(const State& state, const Ids& ids) const;
+    void remove_from(State& state, const Id* ids, std::int64_t n, const char* where) const;
+    void append(State& state, View<const Word> codes, View<const float> vectors, Ids ids, int n_jobs) const;
+    std::vector<Place> places(const State& state, const Id* ids, std::int64_t n, const char* where) const;
+
     void check_queries(const Queries& queries, const SearchOptions& options, bool scored) const;
+    void prepare(const State& state, const SearchOptions& options, bool scored) const;
     template <class D, class MakeSink>
     void scan(const State& state, const Queries& queries, const SearchOptions& options, MakeSink make_sink) const;
 
@@ -82,7 +132,7 @@ class Index {
     std::int64_t dim_;
     VectorType keep_;
     mutable std::mutex state_mutex_;  // held to read or swap the pointer
-    std::mutex add_mutex_;            // held by the one who adds
+    std::mutex change_mutex_;         // held by the one who changes it
     std::shared_ptr<const State> state_;
 };
 
