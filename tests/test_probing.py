@@ -451,7 +451,10 @@ def test_before_the_first_row(features) -> None:
         ),
         ({"filter": True}, ValueError, "filter must be a mask of shape (300,), one for each row, got ()"),
         ({"filter": 3}, ValueError, "filter must be 1-d, got shape ()"),
-        ({"filter": [[1, 2]]}, ValueError, "filter must be 1-d, got shape (1, 2)"),
+        ({"filter": np.array([[1, 2]])}, ValueError, "filter must be 1-d, got shape (1, 2)"),
+        ({"filter": [[1, 2]]}, ValueError, "filter must have a list of ids for each of 28 queries, got 1 lists"),
+        ({"filter": [[1.5]] * 28}, TypeError, "filter of query 0 must be integers, got dtype float64"),
+        ({"filter": [[6000]] * 28}, ValueError, "filter must hold ids of the index, got 6000, which it has not"),
         ({"filter": [6000, 7000]}, ValueError, "filter must hold ids of the index, got 6000, which it has not"),
         ({"filter": [-1]}, ValueError, "filter must hold ids of the index, got -1, which it has not"),
         (

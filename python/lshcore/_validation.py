@@ -166,32 +166,38 @@ def as_ids(ids: ArrayLike, where: str, n: int) -> NDArray[np.int64]:
     return checked
 
 
-def as_filter(filter: ArrayLike, where: str, ids: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Mask, bool (n,), of the rows with these ids that a filter allows: a mask itself, or an array of ids.
+def as_id_list(ids: ArrayLike, where: str, name: str = "ids") -> NDArray[np.int64]:
+    """Ids of any rows, int64 (n,), whether or not the index has them; a single one is a list of one."""
+    array = as_numeric(ids, where, name)
+    if array.dtype.kind not in "iu" and array.size > 0:
+        raise TypeError(f"{where}: {name} must be integers, got dtype {array.dtype}")
+    if array.ndim > 1:
+        raise ValueError(f"{where}: {name} must be 1-d, got shape {array.shape}")
+    return _as_int64(array.reshape(-1), where, name)
+
+
+def as_filter(filter: ArrayLike, where: str, n_rows: int) -> NDArray[np.bool_] | NDArray[np.int64]:
+    """Which of n rows a filter allows: a mask, bool (n,), or an array of ids, int64, whether or not they are known.
 
     Raises
     ------
     TypeError
         If it is neither of bool nor of an integer dtype.
     ValueError
-        If a mask has another length, ids are not 1-d, or one is not among `ids`; the message names the first.
+        If a mask has another length, or ids are not 1-d.
     """
     array = as_numeric(filter, where, "filter")
     if array.dtype == np.bool_:
-        if array.shape != ids.shape:
+        if array.shape != (n_rows,):
             raise ValueError(
-                f"{where}: filter must be a mask of shape ({len(ids)},), one for each row, got {array.shape}"
+                f"{where}: filter must be a mask of shape ({n_rows},), one for each row, got {array.shape}"
             )
         return np.require(array, requirements=["C", "A"])
     if array.dtype.kind == "f" and array.size > 0:
         raise TypeError(f"{where}: filter must be a mask of bools or an array of integer ids, got dtype {array.dtype}")
     if array.ndim != 1:
         raise ValueError(f"{where}: filter must be 1-d, got shape {array.shape}")
-    wanted = _as_int64(array, where, "filter")
-    known = np.isin(wanted, ids)
-    if not known.all():
-        raise ValueError(f"{where}: filter must hold ids of the index, got {wanted[known.argmin()]}, which it has not")
-    return np.isin(ids, wanted)
+    return _as_int64(array, where, "filter")
 
 
 def check_half(x: NDArray[np.float32], where: str, name: str = "X") -> None:

@@ -22,7 +22,7 @@ struct SearchOptions {
     int n_jobs = 1;
     int radius = -1;             // from 0: instead of probes, every key within this Hamming radius in every table
     std::int64_t shortlist = 0;  // before an exact rank: only this many nearest by Hamming distance; 0: all candidates
-    Allowed allowed;             // a filter
+    Allowed allowed{};           // a filter
 };
 
 /// All hits of queries within some distance, each query's in the order (distance, id).

@@ -5,6 +5,7 @@ from .flat import FlatIndex as FlatIndex
 from .kmeans import KMeansIndex as KMeansIndex
 from .lsh import LSHIndex as LSHIndex
 from .results import Candidates as Candidates
+from .results import RangeSearchResult as RangeSearchResult
 from .results import SearchResult as SearchResult
 
-__all__ = ["Candidates", "FlatIndex", "Index", "KMeansIndex", "LSHIndex", "SearchResult"]
+__all__ = ["Candidates", "FlatIndex", "Index", "KMeansIndex", "LSHIndex", "RangeSearchResult", "SearchResult"]

@@ -1,175 +1,28 @@
 """The one container behind every index: rows in, nearest rows out."""
 
-import copy
+import math
 import time
-from abc import ABC, abstractmethod
-from typing import Self
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from lshcore import _core
-from lshcore._validation import (
-    as_filter,
-    as_ids,
-    as_integer,
-    as_matrix,
-    check_choice,
-    check_fitted,
-    check_half,
-    check_k,
-    resolve_jobs,
-)
-from lshcore.hashers.base import Hasher
+from lshcore._validation import as_integer, as_matrix, as_numeric, check_choice, check_k, resolve_jobs
 from lshcore.hashers.lattice import LatticeHasher
 
+from .filters import resolve_filter
 from .queries import Queries
-from .results import Candidates, SearchResult
+from .results import Candidates, RangeSearchResult, SearchResult
+from .rows import Rows
 
 RANKS = ("hamming", "margin", "cosine", "l2")
 CODE_RANKS = ("hamming", "margin")
-VECTORS = (None, "float32", "float16")
 STAGES = ("probe", "union", "rerank")
 
-Partitioner = _core.OneBucket | _core.BitKeys | _core.ClusterKeys | _core.LatticeKeys
 
-
-class Index(ABC):
-    """Rows under ids, their buckets, and the codes or vectors that rank them.
-
-    A subclass chooses the partitioner, in `_make_partitioner`. Adding is all or nothing: a call that fails leaves the
-    index as it was.
-    """
-
-    # What the partitioner reads: codes, vectors, the codes of rows and the vectors of queries ("lattice"), or neither.
-    _keys_from: str | None = None
-
-    def __init__(self, hasher: Hasher | None, vectors: str | None) -> None:
-        where = type(self).__name__
-        if hasher is not None:
-            if not isinstance(hasher, Hasher):
-                raise TypeError(f"{where}: hasher must be a lshcore.hashers.Hasher, got {type(hasher).__name__}")
-            check_fitted(hasher, "n_features_in_", where)
-            # A copy, so that fitting the caller's object again cannot change what the stored codes mean.
-            hasher = copy.copy(hasher)
-        self.hasher = hasher
-        self.vectors: str | None = check_choice(vectors, where, "vectors", VECTORS)
-        self._core: _core.Index | None = None
-
-    @abstractmethod
-    def _make_partitioner(self) -> Partitioner:
-        """What files rows into buckets."""
-
-    def _make_core(self, partitioner: Partitioner, dim: int) -> _core.Index:
-        """Empty core container for rows of `dim` columns."""
-        return _core.Index(partitioner, self.n_bits, dim if self._takes_vectors else 0, self.vectors)
-
-    @property
-    def _takes_vectors(self) -> bool:
-        """Whether the core is given the vectors of new rows."""
-        return self.vectors is not None or self._keys_from == "vectors"
-
-    def _describe(self) -> list[str]:
-        """What `repr` says of the partitioner."""
-        return []
-
-    @property
-    def n_bits(self) -> int:
-        """Bits of a code; 0 without a hasher."""
-        return 0 if self.hasher is None else self.hasher.n_bits_
-
-    @property
-    def dim(self) -> int | None:
-        """Columns that rows must have; None while any number will do."""
-        return None if self.hasher is None else self.hasher.n_features_in_
-
-    @property
-    def ids(self) -> NDArray[np.int64]:
-        """Id of every row, int64 (n,), in the order in which they were added."""
-        return np.empty(0, dtype=np.int64) if self._core is None else self._core.ids
-
-    @property
-    def n_tables(self) -> int:
-        """Tables that rows are filed in."""
-        return 1 if self._core is None else max(1, self._core.n_tables)
-
-    @property
-    def nbytes(self) -> dict[str, int]:
-        """Bytes held, by part: "codes", "vectors", "ids", "tables"."""
-        if self._core is None:
-            return {"codes": 0, "vectors": 0, "ids": 0, "tables": 0}
-        return dict(self._core.nbytes)
-
-    def __len__(self) -> int:
-        return 0 if self._core is None else len(self._core)
-
-    def __repr__(self) -> str:
-        parts = [f"{len(self):,} rows", *self._describe()]
-        if self.hasher is not None:
-            parts.append(f"{self.n_bits}-bit codes")
-        if self.vectors is not None:
-            parts.append(f"vectors {self.vectors}")
-        parts.append(f"{sum(self.nbytes.values()) / 1e6:.1f} MB")
-        return f"{type(self).__name__}({', '.join(parts)})"
-
-    def bucket_sizes(self, table: int = 0) -> NDArray[np.int64]:
-        """Number of rows in each bucket of a table that is not empty, int64.
-
-        Raises
-        ------
-        IndexError
-            If there is no such table.
-        """
-        where = f"{type(self).__name__}.bucket_sizes"
-        number = as_integer(table, where, "table")
-        if not 0 <= number < self.n_tables:
-            raise IndexError(f"{where}: table must be between 0 and {self.n_tables - 1}, got {number}")
-        return self._bucket_sizes(number)
-
-    def _bucket_sizes(self, table: int) -> NDArray[np.int64]:
-        return np.empty(0, dtype=np.int64) if self._core is None else self._core.bucket_sizes(table)
-
-    def add(self, X: ArrayLike, ids: ArrayLike | None = None, n_jobs: int | None = None) -> Self:
-        """Add rows.
-
-        Parameters
-        ----------
-        X : array_like, (n, d)
-            Rows; none at all is fine.
-        ids : array_like of int, (n,), optional
-            Their ids: from 0 on, none twice, none that the index holds already. By default they go on from the largest
-            id so far.
-        n_jobs : int, optional
-            Threads; the index is the same for any number.
-
-        Returns
-        -------
-        Index
-            This index.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If X or the ids are not as described, or a value is above 65504 where float16 keeps it; the index stays as
-            it was.
-        """
-        where = f"{type(self).__name__}.add"
-        jobs = resolve_jobs(n_jobs)
-        x = as_matrix(X, where, dim=self.dim, n_jobs=jobs)
-        if self.vectors == "float16":
-            check_half(x, where)
-        rows = None if ids is None else as_ids(ids, where, len(x))
-        self._add(x, rows, jobs)
-        return self
-
-    def _add(self, x: NDArray[np.float32], ids: NDArray[np.int64] | None, jobs: int) -> None:
-        core = self._make_core(self._make_partitioner(), x.shape[1]) if self._core is None else self._core
-        self._fill(core, x, ids, jobs)
-        self._core = core
-
-    def _fill(self, core: _core.Index, x: NDArray[np.float32], ids: NDArray[np.int64] | None, jobs: int) -> None:
-        codes = None if self.hasher is None else self.hasher.encode(x, n_jobs=jobs).words
-        core.add(codes, x if self._takes_vectors else None, ids, jobs)
+class Index(Rows):
+    """Rows under ids, their buckets, and the codes or vectors that rank them."""
 
     def _resolve_rank(self, rank: str | None, where: str) -> str:
         if rank is None:
@@ -228,7 +81,7 @@ class Index(ABC):
         radius: int | None = None,
         rank: str | None = None,
         shortlist: int | None = None,
-        filter: ArrayLike | None = None,
+        filter: Any = None,
         ranked: bool = True,
     ) -> Queries:
         """Check the queries and the options of a search, and encode, once."""
@@ -239,7 +92,7 @@ class Index(ABC):
             raise ValueError(f"{where}: probes and radius exclude each other, got probes={probes} and radius={radius}")
         number = self._resolve_probes(probes, where)
         length = self._resolve_shortlist(shortlist, chosen, where)
-        allowed = None if filter is None else as_filter(filter, where, self.ids)
+        allowed = None if filter is None else resolve_filter(filter, where, self._core, len(x))
         codes, margins, seconds = None, None, 0.0
         if self.hasher is not None and (self._keys_from == "codes" or chosen in CODE_RANKS or length > 0):
             start = time.perf_counter()
@@ -271,7 +124,7 @@ class Index(ABC):
         radius: int | None = None,
         rank: str | None = None,
         shortlist: int | None = None,
-        filter: ArrayLike | None = None,
+        filter: Any = None,
         n_jobs: int | None = None,
     ) -> SearchResult:
         """The k nearest candidates of every query.
@@ -295,7 +148,8 @@ class Index(ABC):
             Rank only so many candidates of each query by "margin", "cosine" or "l2": the nearest by (Hamming distance,
             id) of their codes.
         filter : array_like, optional
-            Rows that may be candidates, of every query: a mask, bool (n,), in the order of `ids`, or their ids, int.
+            Rows that may be candidates: a mask, bool (n,), in the order of `ids`, or their ids, int; or a list with an
+            array of ids for each query.
         n_jobs : int, optional
             Threads; the result is the same for any number.
 
@@ -332,13 +186,61 @@ class Index(ABC):
         timings["total"] = timings["encode"] + seconds.sum(axis=1)
         return SearchResult(distances, ids, n_candidates, timings)
 
+    def range_search(
+        self,
+        Q: ArrayLike,
+        max_distance: float,
+        *,
+        probes: int | None = None,
+        radius: int | None = None,
+        rank: str | None = None,
+        filter: Any = None,
+        n_jobs: int | None = None,
+    ) -> RangeSearchResult:
+        """All candidates of every query that are near enough; as `search` in all else.
+
+        Parameters
+        ----------
+        Q : array_like, (m, d) or (d,)
+            Queries; a 1-d one is a single row.
+        max_distance : float
+            Largest distance, inclusive, in the unit of the rank; for "hamming" a whole number of bits.
+        probes, radius, rank, filter, n_jobs
+            As for `search`.
+
+        Returns
+        -------
+        RangeSearchResult
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `search` does, or if max_distance is not a number from 0 on.
+        """
+        where = f"{type(self).__name__}.range_search"
+        jobs = resolve_jobs(n_jobs)
+        queries = self._prepare(Q, where, jobs, probes=probes, radius=radius, rank=rank, filter=filter)
+        return RangeSearchResult(
+            *self._searchable(queries).range_search(
+                queries.codes,
+                queries.vectors,
+                _as_distance(max_distance, queries.rank, where),
+                queries.rank,
+                queries.probes,
+                jobs,
+                queries.margins,
+                queries.radius,
+                queries.allowed,
+            )
+        )
+
     def candidates(
         self,
         Q: ArrayLike,
         *,
         probes: int | None = None,
         radius: int | None = None,
-        filter: ArrayLike | None = None,
+        filter: Any = None,
         n_jobs: int | None = None,
     ) -> Candidates:
         """Ids of the rows that a search would choose from, for every query, each once; as `search` in all else."""
@@ -380,3 +282,15 @@ class Index(ABC):
             queries.shortlist,
             queries.allowed,
         )
+
+
+def _as_distance(value: Any, rank: str, where: str) -> float:
+    if rank == "hamming":
+        return float(min(as_integer(value, where, "max_distance", low=0), _core.MAX_BITS))
+    array = as_numeric(value, where, "max_distance")
+    if array.ndim != 0 or array.dtype == np.bool_:
+        raise TypeError(f"{where}: max_distance must be a number, got {value!r}")
+    distance = float(array)
+    if math.isnan(distance) or distance < 0:
+        raise ValueError(f"{where}: max_distance must be at least 0, got {distance}")
+    return distance

@@ -6,6 +6,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from .filters import Allowed, batch_of
+
 
 @dataclass(frozen=True, slots=True)
 class Queries:
@@ -23,8 +25,8 @@ class Queries:
         -1: by probes.
     shortlist : int
         0: none.
-    allowed : ndarray of bool or None
-        The filter, one for each row of the index.
+    allowed : ndarray of bool or of int64, (offsets, ids), or None
+        The filter: a mask of the index's rows, ids, or a list of ids for each query.
     encode_seconds : float
         What codes and margins took.
     """
@@ -37,7 +39,7 @@ class Queries:
     probes: int
     radius: int
     shortlist: int
-    allowed: NDArray[np.bool_] | None
+    allowed: Allowed | None
     encode_seconds: float
 
     def batch(self, rows: slice) -> Self:
@@ -48,4 +50,5 @@ class Queries:
             codes=None if self.codes is None else self.codes[rows],
             margins=None if self.margins is None else self.margins[rows],
             vectors=None if self.vectors is None else self.vectors[rows],
+            allowed=batch_of(self.allowed, rows),
         )

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lshcore._validation import as_integer
+from lshcore.hamming import RangeResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,26 @@ class SearchResult:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+
+@dataclass(frozen=True, slots=True)
+class RangeSearchResult(RangeResult):
+    """Candidates of m queries within a distance; ``result[i]`` is ``(distances, ids)`` of query i.
+
+    Attributes
+    ----------
+    offsets : ndarray of int64, (m + 1,)
+        The hits of query i are entries ``offsets[i]`` to ``offsets[i + 1]`` of distances and ids.
+    distances : ndarray
+        uint16 bits for rank "hamming", else float32.
+    ids : ndarray of int64
+        A query's hits are sorted by (distance, id).
+    n_candidates : ndarray of int64, (m,)
+        As in `SearchResult`.
+    """
+
+    distances: NDArray[Any]
+    n_candidates: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,276 @@
+"""What an index holds, and how that changes."""
+
+import copy
+import operator
+from abc import ABC, abstractmethod
+from typing import Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lshcore import _core
+from lshcore._validation import (
+    as_id_list,
+    as_ids,
+    as_integer,
+    as_matrix,
+    check_choice,
+    check_fitted,
+    check_half,
+    resolve_jobs,
+)
+from lshcore.codes import BinaryCodes
+from lshcore.hashers.base import Hasher
+
+VECTORS = (None, "float32", "float16")
+
+Partitioner = _core.OneBucket | _core.BitKeys | _core.ClusterKeys | _core.LatticeKeys
+
+
+class Rows(ABC):
+    """Rows under ids, filed by a partitioner that a subclass chooses, in `_make_partitioner`.
+
+    A change is all or nothing: a call that fails leaves the rows as they were. Searches may run beside it, and see the
+    rows before or after it.
+    """
+
+    # What the partitioner reads: codes, vectors, the codes of rows and the vectors of queries ("lattice"), or neither.
+    _keys_from: str | None = None
+
+    def __init__(self, hasher: Hasher | None, vectors: str | None) -> None:
+        where = type(self).__name__
+        if hasher is not None:
+            if not isinstance(hasher, Hasher):
+                raise TypeError(f"{where}: hasher must be a lshcore.hashers.Hasher, got {type(hasher).__name__}")
+            check_fitted(hasher, "n_features_in_", where)
+            # A copy, so that fitting the caller's object again cannot change what the stored codes mean.
+            hasher = copy.copy(hasher)
+        self.hasher = hasher
+        self.vectors: str | None = check_choice(vectors, where, "vectors", VECTORS)
+        self._core: _core.Index | None = None
+
+    @abstractmethod
+    def _make_partitioner(self) -> Partitioner:
+        """What files rows into buckets."""
+
+    def _make_core(self, partitioner: Partitioner, dim: int) -> _core.Index:
+        """Empty core container for rows of `dim` columns."""
+        return _core.Index(partitioner, self.n_bits, dim if self._takes_vectors else 0, self.vectors)
+
+    @property
+    def _takes_vectors(self) -> bool:
+        """Whether the core is given the vectors of new rows."""
+        return self.vectors is not None or self._keys_from == "vectors"
+
+    def _describe(self) -> list[str]:
+        """What `repr` says of the partitioner."""
+        return []
+
+    @property
+    def n_bits(self) -> int:
+        """Bits of a code; 0 without a hasher."""
+        return 0 if self.hasher is None else self.hasher.n_bits_
+
+    @property
+    def dim(self) -> int | None:
+        """Columns that rows must have; None while any number will do."""
+        return None if self.hasher is None else self.hasher.n_features_in_
+
+    @property
+    def ids(self) -> NDArray[np.int64]:
+        """Id of every row, int64 (n,), in the order in which they were added (or last updated)."""
+        return np.empty(0, dtype=np.int64) if self._core is None else self._core.ids
+
+    @property
+    def n_tables(self) -> int:
+        """Tables that rows are filed in."""
+        return 1 if self._core is None else max(1, self._core.n_tables)
+
+    @property
+    def nbytes(self) -> dict[str, int]:
+        """Bytes held, by part: "codes", "vectors", "ids", "tables"."""
+        if self._core is None:
+            return {"codes": 0, "vectors": 0, "ids": 0, "tables": 0}
+        return dict(self._core.nbytes)
+
+    def __len__(self) -> int:
+        return 0 if self._core is None else len(self._core)
+
+    def __repr__(self) -> str:
+        parts = [f"{len(self):,} rows", *self._describe()]
+        if self.hasher is not None:
+            parts.append(f"{self.n_bits}-bit codes")
+        if self.vectors is not None:
+            parts.append(f"vectors {self.vectors}")
+        parts.append(f"{sum(self.nbytes.values()) / 1e6:.1f} MB")
+        return f"{type(self).__name__}({', '.join(parts)})"
+
+    def bucket_sizes(self, table: int = 0) -> NDArray[np.int64]:
+        """Number of rows in each bucket of a table that is not empty, int64.
+
+        Raises
+        ------
+        IndexError
+            If there is no such table.
+        """
+        where = f"{type(self).__name__}.bucket_sizes"
+        number = as_integer(table, where, "table")
+        if not 0 <= number < self.n_tables:
+            raise IndexError(f"{where}: table must be between 0 and {self.n_tables - 1}, got {number}")
+        return self._bucket_sizes(number)
+
+    def _bucket_sizes(self, table: int) -> NDArray[np.int64]:
+        return np.empty(0, dtype=np.int64) if self._core is None else self._core.bucket_sizes(table)
+
+    def add(self, X: ArrayLike, ids: ArrayLike | None = None, n_jobs: int | None = None) -> Self:
+        """Add rows.
+
+        Parameters
+        ----------
+        X : array_like, (n, d)
+            Rows; none at all is fine.
+        ids : array_like of int, (n,), optional
+            Their ids: from 0 on, none twice, none that the index holds already. By default they go on from the largest
+            id that there ever was.
+        n_jobs : int, optional
+            Threads; the index is the same for any number.
+
+        Returns
+        -------
+        Index
+            This index.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If X or the ids are not as described, or a value is above 65504 where float16 keeps it; the index stays as
+            it was.
+        """
+        where = f"{type(self).__name__}.add"
+        jobs = resolve_jobs(n_jobs)
+        x = as_matrix(X, where, dim=self.dim, n_jobs=jobs)
+        if self.vectors == "float16":
+            check_half(x, where)
+        rows = None if ids is None else as_ids(ids, where, len(x))
+        self._add(x, rows, jobs)
+        return self
+
+    def _add(self, x: NDArray[np.float32], ids: NDArray[np.int64] | None, jobs: int) -> None:
+        core = self._make_core(self._make_partitioner(), x.shape[1]) if self._core is None else self._core
+        self._fill(core, x, ids, jobs)
+        self._core = core
+
+    def _fill(self, core: _core.Index, x: NDArray[np.float32], ids: NDArray[np.int64] | None, jobs: int) -> None:
+        core.add(*self._encoded(x, jobs), ids, jobs)
+
+    def _encoded(
+        self, x: NDArray[np.float32], jobs: int
+    ) -> tuple[NDArray[np.uint64] | None, NDArray[np.float32] | None]:
+        """Codes and vectors of new rows, as far as the core takes them."""
+        codes = None if self.hasher is None else self.hasher.encode(x, n_jobs=jobs).words
+        return codes, x if self._takes_vectors else None
+
+    def remove(self, ids: ArrayLike) -> Self:
+        """Take rows out. Their ids may be given to other rows later.
+
+        Parameters
+        ----------
+        ids : array_like of int, (n,), or int
+            Ids of the rows: all in the index, none twice.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the ids are not as described; the index stays as it was.
+        """
+        where = f"{type(self).__name__}.remove"
+        wanted = as_id_list(ids, where)
+        self._holding(wanted, where).remove(wanted)
+        return self
+
+    def update(self, X: ArrayLike, ids: ArrayLike, n_jobs: int | None = None) -> Self:
+        """Put other rows in the place of those with these ids, at the end of the order of rows.
+
+        Parameters
+        ----------
+        X : array_like, (n, d)
+            The new rows.
+        ids : array_like of int, (n,)
+            Ids of the rows that go, and of those that come: all in the index, none twice.
+        n_jobs : int, optional
+            Threads; the index is the same for any number.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `add` and `remove` do; the index stays as it was.
+        """
+        where = f"{type(self).__name__}.update"
+        jobs = resolve_jobs(n_jobs)
+        x = as_matrix(X, where, dim=self.dim, n_jobs=jobs)
+        if self.vectors == "float16":
+            check_half(x, where)
+        wanted = as_ids(ids, where, len(x))
+        self._holding(wanted, where).update(*self._encoded(x, jobs), wanted, jobs)
+        return self
+
+    def compact(self, n_jobs: int | None = None) -> Self:
+        """Put all rows together, without those removed, so that they take the least memory; no answer changes."""
+        jobs = resolve_jobs(n_jobs)
+        if self._core is not None:
+            self._core.compact(jobs)
+        return self
+
+    def __contains__(self, id: object) -> bool:
+        if self._core is None or isinstance(id, bool | np.bool_):
+            return False
+        try:
+            return bool(self._core.contains(np.array([operator.index(id)], dtype=np.int64))[0])  # type: ignore[arg-type]
+        except (TypeError, OverflowError):
+            return False
+
+    def reconstruct(self, ids: ArrayLike) -> NDArray[np.float32]:
+        """Vectors of rows as the index keeps them, float32 (n, d): those added, or rounded by float16.
+
+        Parameters
+        ----------
+        ids : array_like of int, (n,), or int
+            Ids of the rows, in any order.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an id is not in the index, or it keeps no vectors.
+        """
+        where = f"{type(self).__name__}.reconstruct"
+        if self.vectors is None:
+            raise ValueError(f'{where}: this index keeps no vectors; make it with vectors="float32"')
+        wanted = as_id_list(ids, where)
+        return self._holding(wanted, where).vectors_of(wanted)
+
+    def codes(self, ids: ArrayLike) -> BinaryCodes:
+        """Codes of rows.
+
+        Parameters
+        ----------
+        ids : array_like of int, (n,), or int
+            Ids of the rows, in any order.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an id is not in the index, or it has no hasher.
+        """
+        where = f"{type(self).__name__}.codes"
+        if self.hasher is None:
+            raise ValueError(f"{where}: this index has no hasher, and so no codes")
+        wanted = as_id_list(ids, where)
+        return BinaryCodes._trusted(self._holding(wanted, where).codes_of(wanted), self.n_bits)
+
+    def _holding(self, ids: NDArray[np.int64], where: str) -> _core.Index:
+        """The core, which holds all these ids."""
+        core = self._make_core(self._make_partitioner(), self.dim or 1) if self._core is None else self._core
+        known = core.contains(ids)
+        if not known.all():
+            raise ValueError(f"{where}: ids must be in the index, got {ids[known.argmin()]}, which is not")
+        return core
