@@ -193,6 +193,7 @@ void bind_segment(py::module_& m) {
             },
             "n_jobs"_a = 1)
         .def_property_readonly("n_rows", [](const Handle& handle) { return handle.segment->size(); })
+        .def_property_readonly("serial", [](const Handle& handle) { return handle.segment->serial; })
         .def_property_readonly("first_id", [](const Handle& handle) { return handle.segment->ids.first(); })
         .def_property_readonly("nbytes", [](const Handle& handle) { return handle.segment->nbytes(); });
     m.def(

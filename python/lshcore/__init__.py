@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .index import KMeansIndex as KMeansIndex
     from .index import LSHIndex as LSHIndex
     from .index import SearchResult as SearchResult
+    from .index import open_index as open_index
     from .neighbors import LSHNeighborsTransformer as LSHNeighborsTransformer
     from .planning import Plan as Plan
     from .planning import plan as plan
@@ -44,6 +45,7 @@ _CLASSES = {
     "Plan": "planning",
     "Preprocess": "preprocess",
     "SearchResult": "index",
+    "open_index": "index",
     "plan": "planning",
 }
 
@@ -60,6 +62,7 @@ __all__ = [
     "hamming",
     "hashers",
     "metrics",
+    "open_index",
     "plan",
     "preprocess",
 ]

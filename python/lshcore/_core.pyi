@@ -131,6 +131,10 @@ class Segment:
     @property
     def n_rows(self) -> int: ...
     @property
+    def serial(self) -> int:
+        """Of no other segment in this process."""
+
+    @property
     def first_id(self) -> int: ...
     @property
     def nbytes(self) -> int: ...

@@ -1,20 +1,28 @@
 """Files that appear whole or not at all."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file that appears whole or not at all, in place of any old one."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        write_parts(temporary, [content])
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_parts(path: Path, parts: Iterable[Any]) -> None:
+    """Write parts, bytes or views of memory, one after the other into a file that no power cut loses any more."""
+    with path.open("wb") as file:
+        for part in parts:
+            file.write(part)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def make_folder(path: Path) -> None:

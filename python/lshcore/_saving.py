@@ -54,10 +54,7 @@ class Saved(Estimator):
         OSError
             If writing failed; what was saved there before still is.
         """
-        where = f"{type(self).__name__}.save"
-        check_fitted(self, "n_features_in_", where)
-        arrays: dict[str, NDArray[Any]] = {}
-        meta = _describe(self, self._stem, where, "", arrays)
+        arrays, meta = describe(self, f"{type(self).__name__}.save")
         folder = Path(path)
         write_state(folder, self._stem, arrays, meta)
         return folder
@@ -108,14 +105,32 @@ def load(path: str | os.PathLike[str], stem: str) -> Any:
         If a file is damaged, or does not hold what a class of this lshcore can be made from.
     """
     folder = Path(path)
-    arrays, meta = read_state(folder, stem, f"a {stem}")
+    return rebuild(stem, folder / f"{stem}.json", *read_state(folder, stem, f"a {stem}"))
+
+
+def describe(estimator: Saved, where: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """What is saved of a fitted estimator: arrays, and what JSON holds. Raises what `Saved.save` raises."""
+    check_fitted(estimator, "n_features_in_", where)
+    arrays: dict[str, NDArray[Any]] = {}
+    meta = _describe(estimator, estimator._stem, where, "", arrays)
+    return arrays, meta
+
+
+def rebuild(stem: str, path: Path, arrays: dict[str, NDArray[Any]], meta: Any) -> Any:
+    """The estimator that `describe` described; `path` is where a message says that it came from.
+
+    Raises
+    ------
+    ValueError
+        If it is not what a class of this lshcore can be made from.
+    """
     try:
         estimator = _rebuild(meta, stem, arrays)
         if arrays:
             raise ValueError(f"arrays must all be in use, got {', '.join(arrays)} beside them")
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(
-            f"{folder / stem}.json must describe a fitted {stem} of this lshcore, got one that fails: {error}; "
+            f"{path} must describe a fitted {stem} of this lshcore, got one that fails: {error}; "
             "load it with the lshcore that wrote it, or fit and save again"
         ) from error
     return estimator

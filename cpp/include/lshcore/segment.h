@@ -40,9 +40,10 @@ RowShape row_shape(const Partitioner& partitioner, int n_bits, std::int64_t dim,
 enum Parts : unsigned { kTables = 1, kCodes = 2, kIds = 4, kNorms = 8, kVectors = 16, kAllParts = 31 };
 
 struct Segment {
-    explicit Segment(Ids its_ids) : ids(std::move(its_ids)) {}
+    explicit Segment(Ids its_ids) : ids(std::move(its_ids)), serial(next_serial()) {}
 
     Ids ids;
+    std::uint64_t serial;         // of no other segment in this process
     int words = 0;                // a code; 0 without codes
     std::int64_t dim = 0;         // of a vector; 0 without vectors
     Buffer<Word> codes;           // (n, words)
@@ -73,6 +74,10 @@ struct Segment {
     void vector_of(std::int64_t row, float* out) const;
 
    private:
+    static std::uint64_t next_serial() {
+        static std::atomic<std::uint64_t> last{0};
+        return ++last;
+    }
     void verify(unsigned parts, int n_jobs) const;
 
     mutable std::atomic<unsigned> verified_{0};

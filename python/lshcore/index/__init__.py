@@ -7,5 +7,15 @@ from .lsh import LSHIndex as LSHIndex
 from .results import Candidates as Candidates
 from .results import RangeSearchResult as RangeSearchResult
 from .results import SearchResult as SearchResult
+from .storage import open_index as open_index
 
-__all__ = ["Candidates", "FlatIndex", "Index", "KMeansIndex", "LSHIndex", "RangeSearchResult", "SearchResult"]
+__all__ = [
+    "Candidates",
+    "FlatIndex",
+    "Index",
+    "KMeansIndex",
+    "LSHIndex",
+    "RangeSearchResult",
+    "SearchResult",
+    "open_index",
+]

@@ -1,9 +1,13 @@
 """Exhaustive search in the same container: the baseline of every other index."""
 
+from collections.abc import Mapping
+from typing import Any, Self
+
 import numpy as np
 from numpy.typing import NDArray
 
 from lshcore import _core
+from lshcore._validation import as_integer
 from lshcore.hashers.base import Hasher
 
 from .container import Index
@@ -37,6 +41,17 @@ class FlatIndex(Index):
 
     def _make_partitioner(self) -> _core.OneBucket:
         return _core.OneBucket()
+
+    def _saved_arguments(self) -> dict[str, Any]:
+        return {**super()._saved_arguments(), "dim": self._dim}
+
+    @classmethod
+    def _from_saved(cls, arguments: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], hasher: Any) -> Self:
+        index = cls(hasher, arguments["vectors"])
+        if index._core is None and arguments["dim"] is not None:
+            index._dim = as_integer(arguments["dim"], "FlatIndex", "dim", low=1)
+            index._core = index._make_core(index._make_partitioner(), index._dim)
+        return index
 
     @property
     def dim(self) -> int | None:

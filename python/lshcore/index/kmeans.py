@@ -1,6 +1,6 @@
 """K-means buckets: rows filed under their nearest centroid (an inverted file)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -122,6 +122,28 @@ class KMeansIndex(Index):
 
     def _make_partitioner(self) -> _core.ClusterKeys:
         return _core.ClusterKeys(self.centroids_)
+
+    def _saved_arguments(self) -> dict[str, Any]:
+        seed = self.random_state if isinstance(self.random_state, int) else None
+        names = ("n_clusters", "max_iter", "tol", "algorithm", "spherical")
+        trained = {} if self._core is None else {"inertia": self.inertia_, "rounds": self.n_iter_}
+        arguments = {name: getattr(self, name) for name in names}
+        return {**super()._saved_arguments(), **arguments, "random_state": seed, "trained": trained}
+
+    def _saved_arrays(self) -> dict[str, NDArray[Any]]:
+        return {} if self._core is None else {"centroids": self.centroids_}
+
+    @classmethod
+    def _from_saved(cls, arguments: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], hasher: Any) -> Self:
+        rest = {name: value for name, value in arguments.items() if name != "trained"}
+        index = cls(codes=hasher, **rest)
+        if "centroids" in arrays:
+            centroids = as_matrix(arrays["centroids"], "KMeansIndex", min_rows=index.n_clusters)
+            trained = _Clustering(
+                centroids, float(arguments["trained"]["inertia"]), int(arguments["trained"]["rounds"])
+            )
+            index._keep(trained, index._make_core(_core.ClusterKeys(centroids), centroids.shape[1]))
+        return index
 
     def _describe(self) -> list[str]:
         return [f"{self.n_clusters:,} clusters" + ("" if self._core is not None else " not trained yet")]

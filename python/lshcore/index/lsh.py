@@ -1,6 +1,7 @@
 """Multi-table locality-sensitive hashing."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -90,6 +91,13 @@ class LSHIndex(Index):
         if isinstance(self.hasher, LatticeHasher):
             return _core.LatticeKeys(self.positions, self.hasher._lattice())
         return _core.BitKeys(self.positions, self.n_bits)
+
+    def _saved_arrays(self) -> dict[str, NDArray[Any]]:
+        return {"positions": self.positions}
+
+    @classmethod
+    def _from_saved(cls, arguments: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], hasher: Any) -> Self:
+        return cls(hasher, keys=arrays["positions"], vectors=arguments["vectors"])
 
     @property
     def key_bits(self) -> int:

@@ -2,8 +2,11 @@
 
 import copy
 import operator
+import os
 from abc import ABC, abstractmethod
-from typing import Self
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,6 +24,8 @@ from lshcore._validation import (
 )
 from lshcore.codes import BinaryCodes
 from lshcore.hashers.base import Hasher
+
+from . import storage
 
 VECTORS = (None, "float32", "float16")
 
@@ -48,6 +53,7 @@ class Rows(ABC):
         self.hasher = hasher
         self.vectors: str | None = check_choice(vectors, where, "vectors", VECTORS)
         self._core: _core.Index | None = None
+        self._origin: storage.Origin | None = None
 
     @abstractmethod
     def _make_partitioner(self) -> Partitioner:
@@ -220,6 +226,47 @@ class Rows(ABC):
         if self._core is not None:
             self._core.compact(jobs)
         return self
+
+    def save(self, path: str | os.PathLike[str], n_jobs: int | None = None) -> Path:
+        """Save into a directory, as its next generation; `lshcore.open_index` opens it.
+
+        Written are the segments that are not there yet, so that a save after few changes is quick. Whatever happens, a
+        kill, a power cut, a full disk, the directory holds the last generation that was whole, and once this returns
+        it is this one. Those who have an older one open keep it.
+
+        Parameters
+        ----------
+        path : path
+            The directory; made where missing.
+        n_jobs : int, optional
+            Threads, for checksums.
+
+        Returns
+        -------
+        Path
+            The directory.
+
+        Raises
+        ------
+        ValueError
+            If another is saving there at this moment, or has since this index was opened there.
+        OSError
+            If writing failed; what was saved there before still is.
+        """
+        return storage.save(self, path, n_jobs)
+
+    def _saved_arguments(self) -> dict[str, Any]:
+        """What `_from_saved` makes an empty index of the same kind from, besides arrays and the hasher."""
+        return {"vectors": self.vectors}
+
+    def _saved_arrays(self) -> dict[str, NDArray[Any]]:
+        """Arrays that the partitioner is made of."""
+        return {}
+
+    @classmethod
+    @abstractmethod
+    def _from_saved(cls, arguments: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], hasher: Any) -> Self:
+        """An empty index of the kind that was saved."""
 
     def __contains__(self, id: object) -> bool:
         if self._core is None or isinstance(id, bool | np.bool_):
