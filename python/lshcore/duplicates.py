@@ -15,8 +15,11 @@ from .codes import BinaryCodes
 # Queries whose hits are held at a time.
 _BATCH = 1 << 15
 
-# Tables that are considered, and buckets a table for each code that a key of so many bits may have at most.
+# Tables that are considered.
 _MOST_TABLES = 32
+
+# Nanoseconds, about: to look into a bucket, addressed by its key or found by binary search, and to compare a row in it.
+_DIRECT, _BY_SEARCH, _ROW = 20, 200, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,7 @@ def range_join(
         asked = np.repeat(np.arange(len(offsets) - 1) + start, np.diff(offsets))
         kept = ids > asked if against is None else slice(None)
         rows.append(np.stack([asked[kept], ids[kept]], axis=1))
-        distances.append(near[kept])
+        distances.append(near[kept].astype(np.uint16, copy=False))
         tell(min(1.0, (start + _BATCH) / len(queries)), "comparing")
     pairs, apart = np.concatenate(rows), np.concatenate(distances)
     order = np.lexsort((pairs[:, 1], pairs[:, 0]))
@@ -107,7 +110,8 @@ def choose_tables(n_bits: int, radius: int, n_codes: int) -> tuple[int, int]:
     def cost(tables: int) -> float:
         bits = n_bits // tables
         keys = sum(math.comb(bits, flips) for flips in range(radius // tables + 1))
-        return tables * keys * (1 + n_codes / 2**bits)
+        look = _DIRECT if 2**bits <= n_codes else _BY_SEARCH
+        return float(tables * keys * (look + _ROW * n_codes / 2**bits))
 
     least = -(-n_bits // _core.MAX_KEY_BITS)
     choices = range(least, max(least, min(radius + 1, _MOST_TABLES, n_bits)) + 1)

@@ -139,10 +139,9 @@ class KMeansIndex(Index):
         index = cls(codes=hasher, **rest)
         if "centroids" in arrays:
             centroids = as_matrix(arrays["centroids"], "KMeansIndex", min_rows=index.n_clusters)
-            trained = _Clustering(
-                centroids, float(arguments["trained"]["inertia"]), int(arguments["trained"]["rounds"])
-            )
-            index._keep(trained, index._make_core(_core.ClusterKeys(centroids), centroids.shape[1]))
+            trained = arguments["trained"]
+            clustering = _Clustering(centroids, float(trained["inertia"]), int(trained["rounds"]))
+            index._keep(clustering, index._make_core(_core.ClusterKeys(centroids), centroids.shape[1]))
         return index
 
     def _describe(self) -> list[str]:

@@ -87,7 +87,7 @@ def _header(arrays: Mapping[str, NDArray[Any]]) -> bytes:
 def _parts(header: bytes, arrays: Mapping[str, NDArray[Any]]) -> Iterator[Any]:
     yield header
     for array in arrays.values():
-        yield memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8)) if array.size else b""
+        yield np.ascontiguousarray(array).data.cast("B") if array.size else b""
 
 
 def open_segment(

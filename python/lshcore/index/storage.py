@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from lshcore.hashers import Hasher
 
     from .container import Index
+    from .rows import Rows
 
 STEM = "index"
 LOCK = ".lock"
@@ -60,7 +61,7 @@ class Origin:
     files: dict[int, tuple[SegmentFile, NDArray[np.uint32]]] = field(default_factory=dict)
 
 
-def save(index: "Index", path: str | os.PathLike[str], n_jobs: int | None = None) -> Path:
+def save(index: "Rows", path: str | os.PathLike[str], n_jobs: int | None = None) -> Path:
     """Commit what an index holds now as the next generation of a directory; see `Index.save`."""
     where = f"{type(index).__name__}.save"
     jobs = resolve_jobs(n_jobs)
@@ -184,7 +185,7 @@ def _whole(value: Any, name: str) -> int:
     return value
 
 
-def _class_name(index: "Index") -> str:
+def _class_name(index: "Rows") -> str:
     target = f"{type(index).__module__}:{type(index).__qualname__}"
     for name, known in registry.INDEXES.items():
         if known == target:
