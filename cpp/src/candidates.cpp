@@ -25,11 +25,14 @@ template <class Passes>
 void CandidateUnion::add_new(std::span<const Row> bucket, Passes passes) {
     Row* const begin = grow(bucket.size());
     Row* end = begin;
+    // Kept at hand: a store to a byte might be one to any member.
+    std::uint8_t* const mark = mark_.data();
+    const std::uint8_t current = current_;
     // Without a branch: whether a row was met before is anybody's guess.
     for (const Row row : bucket) {
         *end = row;
-        end += (mark_[row] != current_) & passes(row);
-        mark_[row] = current_;
+        end += (mark[row] != current) & passes(row);
+        mark[row] = current;
     }
     n_ += static_cast<std::size_t>(end - begin);
 }
@@ -57,7 +60,7 @@ void with_test(const RowFilter& filter, Run run) {
 
 void CandidateUnion::add(std::span<const Row> bucket, const RowFilter& filter) {
     if (filter.listed)
-        add_new(bucket, [this](Row row) { return mark_[row] + 1 == current_; });
+        add_new(bucket, [mark = mark_.data(), listed = current_ - 1](Row row) { return mark[row] == listed; });
     else
         with_test(filter, [&](auto passes) { add_new(bucket, passes); });
 }

@@ -193,7 +193,7 @@ void collect(View<const Word> queries, const Rows& gallery, int n_jobs, MakeColl
                                    for (std::int64_t i = 0; i < n; ++i) {
                                        auto& mine = collectors[static_cast<std::size_t>(i)];
                                        auto found = kernels().collect_below(queries.row(first + i), groups, count,
-                                                                                  words, mine.threshold(), hits.data());
+                                                                            words, mine.threshold(), hits.data());
                                        if (removed != nullptr) found = keep_live(removed, row, hits.data(), found);
                                        if (found > 0) mine.add(gallery.first(b) + row, hits.data(), found);
                                    }

@@ -1,4 +1,4 @@
-// Index::search, candidates and evaluate: one walk over queries, and what is done with the distances it meets.
+// Index::search, range_search, candidates and evaluate: one walk over queries, and what is done with the distances it meets.
 
 #include <algorithm>
 #include <chrono>
@@ -6,7 +6,6 @@
 #include <memory>
 #include <string>
 #include <type_traits>
-#include <utility>
 
 #include "lshcore/candidates.h"
 #include "lshcore/codes.h"
@@ -15,8 +14,8 @@
 #include "lshcore/index.h"
 #include "lshcore/parallel.h"
 #include "lshcore/project.h"
-#include "lshcore/topk.h"
 #include "shortlist.h"
+#include "sinks.h"
 
 namespace lshcore {
 namespace {
@@ -34,90 +33,6 @@ double thread_seconds(Clock::time_point start, int n_jobs, std::int64_t m) {
 }
 
 std::string text(std::int64_t n) { return std::to_string(n); }
-
-/// The places of a segment's rows among all that live.
-struct RowOrder {
-    std::int64_t base;
-    const std::uint32_t* ranks;  // null: nothing was removed
-
-    std::int64_t operator()(std::int64_t row) const { return base + (ranks == nullptr ? row : ranks[row]); }
-};
-
-/// Keeps the k best of one query.
-template <class D>
-struct SearchSink {
-    static constexpr bool kReadsOrder = false;
-
-    std::int64_t k;
-    D* distances;
-    Id* ids;
-    std::int64_t* n_candidates;
-    StageTimes* times;
-    TopK<D> best;
-
-    void begin(std::int64_t) { best.reset(k); }
-    template <class RowAt>
-    void take(std::int64_t, const Segment& segment, RowOrder, RowAt row_at, std::int64_t n, const D* d) {
-        for (std::int64_t i = 0; i < n; ++i)
-            if (d[i] <= best.bound()) best.push(d[i], segment.ids[row_at(i)]);
-    }
-    void end(std::int64_t q, std::int64_t n_found) {
-        best.write(distances + q * k, ids + q * k);
-        n_candidates[q] = n_found;
-    }
-    void timed(std::int64_t q, const StageTimes& t) { times[q] = t; }
-};
-
-/// Ranks the whole list of one query and keeps its metrics.
-template <class D>
-struct MetricsSink {
-    static constexpr bool kReadsOrder = true;
-
-    const Labels& query_labels;
-    const Labels& gallery_labels;
-    std::vector<RankingAccumulator::QueryValues>& values;
-    RankedList list;
-
-    void begin(std::int64_t) { list.begin(); }
-    template <class RowAt>
-    void take(std::int64_t q, const Segment& segment, RowOrder order, RowAt row_at, std::int64_t n, const D* d) {
-        query_labels.with_relevance(q, gallery_labels, [&](auto is_relevant) {
-            for (std::int64_t i = 0; i < n; ++i) {
-                const std::int64_t row = row_at(i);
-                list.add(d[i], segment.ids[row], is_relevant(order(row)));
-            }
-        });
-    }
-    void end(std::int64_t q, std::int64_t) {
-        values[static_cast<std::size_t>(q)] = list.finish(query_labels.count_relevant(q, gallery_labels));
-    }
-    void timed(std::int64_t, const StageTimes&) {}
-};
-
-/// Keeps all of one query within a radius.
-template <class D>
-struct RangeSink {
-    static constexpr bool kReadsOrder = false;
-    using Hit = std::pair<D, Id>;
-
-    D radius;
-    std::vector<std::vector<Hit>>& found;
-    std::int64_t* n_candidates;
-    std::vector<Hit> hits;
-
-    void begin(std::int64_t) { hits.clear(); }
-    template <class RowAt>
-    void take(std::int64_t, const Segment& segment, RowOrder, RowAt row_at, std::int64_t n, const D* d) {
-        for (std::int64_t i = 0; i < n; ++i)
-            if (d[i] <= radius) hits.push_back({d[i], segment.ids[row_at(i)]});
-    }
-    void end(std::int64_t q, std::int64_t n_found) {
-        std::sort(hits.begin(), hits.end());
-        found[static_cast<std::size_t>(q)].assign(hits.begin(), hits.end());
-        n_candidates[q] = n_found;
-    }
-    void timed(std::int64_t, const StageTimes&) {}
-};
 
 constexpr std::int64_t kTileRows = 64;       // gallery rows a tile, exhaustive scans
 constexpr std::int64_t kTileQueries = 64;    // queries that share it
@@ -298,8 +213,7 @@ void Index::scan(const State& state, const Queries& given, const SearchOptions& 
                 const Segment& segment = *state.segments[s].segment;
                 score_rows(segment, options.rank, queries, q, rows.data(), count, mine->distances.data());
                 mine->sink.take(
-                    q, segment, order[s],
-                    [rows](std::int64_t j) { return rows[static_cast<std::size_t>(j)]; }, count,
+                    q, segment, order[s], [rows](std::int64_t j) { return rows[static_cast<std::size_t>(j)]; }, count,
                     mine->distances.data());
             };
             mine->sink.begin(q);

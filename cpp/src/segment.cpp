@@ -75,6 +75,14 @@ void Segment::vector_of(std::int64_t row, float* out) const {
         std::transform(halves.data() + row * dim, halves.data() + (row + 1) * dim, out, widened);
 }
 
+std::int64_t LiveSegment::count(std::int64_t first, std::int64_t last) const {
+    std::int64_t n = last - first;
+    if (removed == nullptr) return n;
+    for (std::int64_t row = first; row < last; row += 64)
+        n -= std::popcount((*removed)[static_cast<std::size_t>(row / 64)]);
+    return n;
+}
+
 std::optional<Place> find_row(LiveSegments segments, Id id) {
     for (std::size_t s = segments.size(); s-- > 0;) {  // what is asked for is often new
         const std::int64_t row = segments[s].segment->ids.find(id);
@@ -130,6 +138,7 @@ std::shared_ptr<const Segment> merge_segments(const Partitioner& partitioner, co
     std::vector<float> vectors(single ? rows * dim : 0), norms(single || half ? rows : 0);
     std::vector<Half> halves(half ? rows * dim : 0);
 
+    constexpr std::int64_t kRows = 65536;  // a task
     std::int64_t base = 0;
     for (const LiveSegment& part : segments) {
         const Segment& from = *part.segment;
@@ -139,18 +148,24 @@ std::shared_ptr<const Segment> merge_segments(const Partitioner& partitioner, co
             from.tables[0].for_each_bucket([&](Word key, std::span<const Row> bucket) {
                 for (const Row row : bucket) keys[row] = key;
             });
-        std::int64_t to = base;
-        part.for_each([&](std::int64_t row) {
-            const auto at = static_cast<std::size_t>(to), was = static_cast<std::size_t>(row);
-            ids[at] = from.ids[row];
-            std::copy_n(from.code(row), words, codes.data() + to * words);
-            if (single) std::copy_n(from.vectors.data() + row * from.dim, from.dim, vectors.data() + to * from.dim);
-            if (half) std::copy_n(from.halves.data() + row * from.dim, from.dim, halves.data() + to * from.dim);
-            if (single || half) norms[at] = from.inverse_norms[was];
-            if (clustered) clusters[at] = keys[was];
-            if (++to % 65536 == 0) interruption_point();
+        std::vector<std::int64_t> first{base};  // new row of the first that lives, of each task
+        for (std::int64_t row = 0; row < from.size(); row += kRows)
+            first.push_back(first.back() + part.count(row, std::min(row + kRows, from.size())));
+        base = first.back();
+        parallel_for(static_cast<std::int64_t>(first.size()) - 1, n_jobs, [&](std::int64_t task, int) {
+            std::int64_t to = first[static_cast<std::size_t>(task)];
+            for (std::int64_t row = task * kRows; row < std::min((task + 1) * kRows, from.size()); ++row) {
+                if (!part.lives(row)) continue;
+                const auto at = static_cast<std::size_t>(to), was = static_cast<std::size_t>(row);
+                ids[at] = from.ids[row];
+                std::copy_n(from.code(row), words, codes.data() + to * words);
+                if (single) std::copy_n(from.vectors.data() + row * from.dim, from.dim, vectors.data() + to * from.dim);
+                if (half) std::copy_n(from.halves.data() + row * from.dim, from.dim, halves.data() + to * from.dim);
+                if (single || half) norms[at] = from.inverse_norms[was];
+                if (clustered) clusters[at] = keys[was];
+                ++to;
+            }
         });
-        base = to;
     }
     auto segment = std::make_shared<Segment>(Ids::packed(std::move(ids)));
     segment->shape = shape;

@@ -12,8 +12,8 @@
 #include <new>
 #include <numeric>
 #include <random>
-#include <utility>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "lshcore/types.h"

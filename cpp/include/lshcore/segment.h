@@ -94,6 +94,9 @@ struct LiveSegment {
     }
     const Word* removed_bits() const { return removed == nullptr ? nullptr : removed->data(); }
 
+    /// How many rows of [first, last) live; first must be a multiple of 64, and last one or the end.
+    std::int64_t count(std::int64_t first, std::int64_t last) const;
+
     /// Calls f(row) for every row that lives, ascending.
     template <class F>
     void for_each(F f) const {
