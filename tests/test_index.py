@@ -332,7 +332,7 @@ def test_ids(features) -> None:
         ([20, -1], ValueError, "not be negative, got -1"),
         ([20], ValueError, r"shape \(2,\), one for each row, got \(1,\)"),
         ([20.0, 21.0], TypeError, "integers, got dtype float64"),
-        (["a", "b"], TypeError, "ids must hold"),
+        (["a", "b"], TypeError, "ids must be integers, as those that the index was begun with, got 'a'"),
     ]:
         with pytest.raises(error, match=message):
             index.add(features[20:22], ids=ids)

@@ -467,7 +467,7 @@ def test_before_the_first_row(features) -> None:
             TypeError,
             "filter must be a mask of bools or an array of integer ids, got dtype float64",
         ),
-        ({"filter": ["a"]}, TypeError, "filter must hold float16, float32, float64, an integer type or bool, got"),
+        ({"filter": ["a"]}, TypeError, "filter must be integers, as those that the index was begun with, got 'a'"),
     ],
 )
 @pytest.mark.parametrize("call", ["search", "candidates"])

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from . import metrics as metrics
     from . import preprocess as preprocess
     from .codes import BinaryCodes as BinaryCodes
+    from .collection import Collection as Collection
     from .index import FlatIndex as FlatIndex
     from .index import KMeansIndex as KMeansIndex
     from .index import LSHIndex as LSHIndex
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 _MODULES = ("hamming", "hashers", "metrics", "preprocess")
 _CLASSES = {
     "BinaryCodes": "codes",
+    "Collection": "collection",
     "FlatIndex": "index",
     "KMeansIndex": "index",
     "LSHIndex": "index",
@@ -51,6 +53,7 @@ _CLASSES = {
 
 __all__ = [
     "BinaryCodes",
+    "Collection",
     "FlatIndex",
     "KMeansIndex",
     "LSHIndex",

@@ -1,5 +1,6 @@
 """Progress of long work: a callable that takes the share that is done, from 0 to 1, and what comes now."""
 
+import time
 from collections.abc import Callable
 
 Progress = Callable[[float, str], None]
@@ -13,3 +14,16 @@ def part(progress: Progress | None, start: float, stop: float) -> Progress:
             progress(start + share * (stop - start), text)
 
     return tell
+
+
+class Stages:
+    """Seconds of stages that come one after the other."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._at = time.perf_counter()
+
+    def stage(self, name: str) -> None:
+        """A stage of this name is over."""
+        now = time.perf_counter()
+        self.seconds[name], self._at = now - self._at, now

@@ -10,7 +10,6 @@ import json
 import os
 import re
 import reprlib
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._files import make_folder, sync_folder, write_whole
+from ._files import make_folder, open_regular, remove, sync_folder, write_whole
 
 VERSION = 1
 
-# Large things belong into arrays; a reader need not take in more than this to find that a file is none of ours.
-_MAX_JSON_BYTES = 1 << 24
+# Large things belong into arrays; a reader need not take in more than this to find that a file is none of ours. An
+# object of two bytes takes 64 in memory.
+_MAX_JSON_BYTES = 1 << 22
 
 _KEY = re.compile(r"(?!__metadata__$)\w+(\.\w+)*", re.ASCII)
 _DAMAGED = "restore it from a copy, or save again"
@@ -69,7 +69,14 @@ def write_state(folder: Path, stem: str, arrays: Mapping[str, NDArray[Any]], met
             if not path.exists() or name.encode() not in path.read_bytes():
                 (folder / name).unlink()
         raise
-    _remove_others(folder, stem, name)
+    with contextlib.suppress(OSError):  # the new state stands; the next save tries again
+        _remove_others(folder, stem, name)
+
+
+def read_meta(folder: Path, stem: str, what: str) -> dict[str, Any]:
+    """Meta alone of the last state written; raises what `read_state` raises."""
+    path = folder / f"{stem}.json"
+    return _decode_json(_read(path, f"to load {what}", limit=_MAX_JSON_BYTES), path, stem, what)[0]
 
 
 def read_state(folder: Path, stem: str, what: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
@@ -137,6 +144,21 @@ def _render(content: Any) -> bytes:
     return (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
 
 
+def _indentation(content: Any) -> int:
+    """White space in bytes that a content is rendered with; where a text has less, rendering could take gigabytes."""
+    total, depth, level = 0, 0, [content]
+    while level:
+        level = [
+            item
+            for one in level
+            if isinstance(one, dict | list)
+            for item in (one.values() if isinstance(one, dict) else one)
+        ]
+        depth += 1
+        total += depth * len(level)
+    return total
+
+
 def _encode_json(stem: str, meta: Mapping[str, Any], entry: dict[str, Any]) -> bytes:
     content = {"format": f"lshcore.{stem}", "version": VERSION, "meta": dict(meta), "arrays": entry}
     try:
@@ -170,7 +192,8 @@ def _decode_json(text: bytes, path: Path, stem: str, what: str) -> tuple[dict[st
     checksum = content.pop("checksum", None)
     try:
         # Byte for byte what would be written: no other order, no key twice, no NaN.
-        whole = hashlib.sha256(_render(content)).hexdigest() == checksum
+        whole = _indentation(content) <= len(text)
+        whole = whole and hashlib.sha256(_render(content)).hexdigest() == checksum
         whole = whole and _render({**content, "checksum": checksum}) == text
     except (ValueError, RecursionError):
         whole = False
@@ -178,7 +201,7 @@ def _decode_json(text: bytes, path: Path, stem: str, what: str) -> tuple[dict[st
         raise ValueError(f"{path} must have the checksum that it gives, got another: it is damaged; {_DAMAGED}")
     meta, entry = content.get("meta"), content.get("arrays")
     if not isinstance(meta, dict) or not isinstance(entry, dict):
-        raise ValueError(f"{path} must hold 'meta' and 'arrays', got {', '.join(content)}; {_DAMAGED}")
+        raise ValueError(f"{path} must hold 'meta' and 'arrays', got {reprlib.repr(list(content))}; {_DAMAGED}")
     digest = str(entry.get("sha256"))
     named = re.fullmatch("[0-9a-f]{64}", digest) and entry.get("file") == f"{stem}-{digest[:16]}.safetensors"
     if not named or type(entry.get("bytes")) is not int:
@@ -192,23 +215,17 @@ def _decode_json(text: bytes, path: Path, stem: str, what: str) -> tuple[dict[st
 def _read(path: Path, why: str, size: int | None = None, limit: int | None = None) -> bytes:
     """Content of a regular file of exactly `size` bytes, or at most `limit`; nothing else is opened or waited for."""
     try:
-        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK)) as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise ValueError(f"{path} must be a file, got something else; {_DAMAGED}")
-            if (size is not None and status.st_size != size) or (limit is not None and status.st_size > limit):
-                wanted = f"at most {limit}" if size is None else f"{size}"
-                raise ValueError(f"{path} must have {wanted} bytes, got {status.st_size}: it is damaged; {_DAMAGED}")
-            return file.read(status.st_size)
-    except (FileNotFoundError, NotADirectoryError):
+        handle = open_regular(path)
+    except FileNotFoundError:
         raise FileNotFoundError(
             f"{path} must be there {why}, got no such file; pass the whole directory that it was saved into"
         ) from None
-    except OSError as error:
-        if path.is_symlink() or path.is_dir():
-            found = "a symbolic link" if path.is_symlink() else "a directory"
-            raise ValueError(f"{path} must be a file, got {found}; put the file itself there") from error
-        raise
+    with open(handle, "rb") as file:
+        found = os.fstat(handle).st_size
+        if (size is not None and found != size) or (limit is not None and found > limit):
+            wanted = f"at most {limit}" if size is None else f"{size}"
+            raise ValueError(f"{path} must have {wanted} bytes, got {found}: it is damaged; {_DAMAGED}")
+        return file.read(found)
 
 
 def _remove_others(folder: Path, stem: str, name: str) -> None:
@@ -217,5 +234,4 @@ def _remove_others(folder: Path, stem: str, name: str) -> None:
     leftover = re.compile(rf"\.({arrays.pattern}|{re.escape(stem)}\.json)\.\d+")
     for entry in list(os.scandir(folder)):
         if entry.name != name and (arrays.fullmatch(entry.name) or leftover.fullmatch(entry.name)):
-            with contextlib.suppress(OSError):  # the new state stands; the next save tries again
-                os.unlink(entry.path)
+            remove(Path(entry.path))

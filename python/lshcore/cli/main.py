@@ -9,13 +9,21 @@ from typing import Annotated
 
 import typer
 
+from .add import add_command
+from .build import build_command
+from .compact import compact_command
 from .datasets import datasets_command
+from .dedup import dedup_command
+from .describe import describe_command
 from .eval import eval_command
 from .extract import extract_command
 from .info import info_command
 from .methods import methods_command
 from .plan import plan_command
+from .remove import remove_command
+from .search import search_command
 from .train import train_command
+from .verify import verify_command
 
 DEBUG_VARIABLE = "LSHCORE_DEBUG"
 INTERRUPTED = 130
@@ -33,6 +41,14 @@ app.command("extract", epilog="Example: lshcore extract --dataset folder:photos 
 app.command("train", epilog="Example: lshcore train --dataset fashion-mnist --method orthohash --bits 32 --out model")(
     train_command
 )
+app.command("build", epilog="Example: lshcore build --dataset folder:photos --out photos.lsh")(build_command)
+app.command("add", epilog="Example: lshcore add photos.lsh folder:photos")(add_command)
+app.command("remove", epilog="Example: lshcore remove photos.lsh 2019/a.jpg 2019/b.jpg")(remove_command)
+app.command("search", epilog="Example: lshcore search photos.lsh query.jpg -k 5")(search_command)
+app.command("compact", epilog="Example: lshcore compact photos.lsh")(compact_command)
+app.command("verify", epilog="Example: lshcore verify photos.lsh")(verify_command)
+app.command("describe", epilog="Example: lshcore describe photos.lsh")(describe_command)
+app.command("dedup", epilog="Example: lshcore dedup folder:photos --radius 4 --out duplicates.jsonl")(dedup_command)
 app.command("plan", epilog="Example: lshcore plan --dataset fashion-mnist --recall 0.9")(plan_command)
 app.command("info", epilog="Example: LSHCORE_KERNELS=scalar lshcore info")(info_command)
 app.command("methods", epilog="Example: lshcore methods")(methods_command)

@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from lshcore import _core
 from lshcore._validation import as_integer, as_matrix, as_numeric, check_choice, check_k, resolve_jobs
@@ -92,7 +92,7 @@ class Index(Rows):
             raise ValueError(f"{where}: probes and radius exclude each other, got probes={probes} and radius={radius}")
         number = self._resolve_probes(probes, where)
         length = self._resolve_shortlist(shortlist, chosen, where)
-        allowed = None if filter is None else resolve_filter(filter, where, self._core, len(x))
+        allowed = None if filter is None else resolve_filter(filter, where, self, len(x))
         codes, margins, seconds = None, None, 0.0
         if self.hasher is not None and (self._keys_from == "codes" or chosen in CODE_RANKS or length > 0):
             start = time.perf_counter()
@@ -148,8 +148,8 @@ class Index(Rows):
             Rank only so many candidates of each query by "margin", "cosine" or "l2": the nearest by (Hamming distance,
             id) of their codes.
         filter : array_like, optional
-            Rows that may be candidates: a mask, bool (n,), in the order of `ids`, or their ids, int; or a list with an
-            array of ids for each query.
+            Rows that may be candidates: a mask, bool (n,), in the order of `ids`, or their ids; or a list with an array
+            of ids for each query.
         n_jobs : int, optional
             Threads; the result is the same for any number.
 
@@ -184,7 +184,7 @@ class Index(Rows):
         timings = {"encode": np.full(queries.n, queries.encode_seconds / max(queries.n, 1))}
         timings.update((stage, seconds[:, column].copy()) for column, stage in enumerate(STAGES))
         timings["total"] = timings["encode"] + seconds.sum(axis=1)
-        return SearchResult(distances, ids, n_candidates, timings)
+        return SearchResult(distances, self._named(ids), n_candidates, timings)
 
     def range_search(
         self,
@@ -220,19 +220,72 @@ class Index(Rows):
         where = f"{type(self).__name__}.range_search"
         jobs = resolve_jobs(n_jobs)
         queries = self._prepare(Q, where, jobs, probes=probes, radius=radius, rank=rank, filter=filter)
-        return RangeSearchResult(
-            *self._searchable(queries).range_search(
-                queries.codes,
-                queries.vectors,
-                _as_distance(max_distance, queries.rank, where),
-                queries.rank,
-                queries.probes,
-                jobs,
-                queries.margins,
-                queries.radius,
-                queries.allowed,
-            )
+        offsets, distances, ids, n_candidates = self._searchable(queries).range_search(
+            queries.codes,
+            queries.vectors,
+            _as_distance(max_distance, queries.rank, where),
+            queries.rank,
+            queries.probes,
+            jobs,
+            queries.margins,
+            queries.radius,
+            queries.allowed,
         )
+        return RangeSearchResult(offsets, distances, self._named(ids), n_candidates)
+
+    def kneighbors(
+        self, X: ArrayLike, n_neighbors: int = 5, return_distance: bool = True, **options: Any
+    ) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]:
+        """`search` in the form of scikit-learn's ``kneighbors``.
+
+        Parameters
+        ----------
+        X : array_like, (m, d)
+        n_neighbors : int
+        return_distance : bool
+        **options
+            As `search` takes them: `probes`, `rank`, `filter`, ...
+
+        Returns
+        -------
+        distances : ndarray, (m, n_neighbors)
+            Unless `return_distance` is false. As `search` gives them, but for rank "l2", where they are not squared.
+        ids : ndarray, (m, n_neighbors)
+        """
+        found = self.search(X, n_neighbors, **options)
+        if not return_distance:
+            return found.ids
+        return _unsquared(found.distances, options.get("rank")), found.ids
+
+    def radius_neighbors(
+        self, X: ArrayLike, radius: float, return_distance: bool = True, **options: Any
+    ) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]:
+        """`range_search` in the form of scikit-learn's ``radius_neighbors``, sorted by distance.
+
+        Parameters
+        ----------
+        X : array_like, (m, d)
+        radius : float
+            Largest distance, inclusive; for rank "l2" it is not squared.
+        return_distance : bool
+        **options
+            As `range_search` takes them, but for its `radius`: `probes`, `rank`, `filter`, ...
+
+        Returns
+        -------
+        distances : ndarray of objects, (m,), each an array
+            Unless `return_distance` is false.
+        ids : ndarray of objects, (m,), each an array
+        """
+        where = f"{type(self).__name__}.radius_neighbors"
+        rank = options.get("rank")
+        limit = _as_distance(radius, rank, where) ** 2 if rank == "l2" else radius
+        found = self.range_search(X, limit, **options)
+        ids, distances = np.empty(len(found), object), np.empty(len(found), object)
+        for i in range(len(found)):
+            near, ids[i] = found[i]
+            distances[i] = _unsquared(near, rank)
+        return (distances, ids) if return_distance else ids
 
     def candidates(
         self,
@@ -247,17 +300,16 @@ class Index(Rows):
         where = f"{type(self).__name__}.candidates"
         jobs = resolve_jobs(n_jobs)
         queries = self._prepare(Q, where, jobs, probes=probes, radius=radius, filter=filter, ranked=False)
-        return Candidates(
-            *self._searchable(queries).candidates(
-                queries.codes,
-                queries.vectors,
-                queries.probes,
-                jobs,
-                queries.margins,
-                queries.radius,
-                queries.allowed,
-            )
+        offsets, ids = self._searchable(queries).candidates(
+            queries.codes,
+            queries.vectors,
+            queries.probes,
+            jobs,
+            queries.margins,
+            queries.radius,
+            queries.allowed,
         )
+        return Candidates(offsets, self._named(ids))
 
     def _evaluate(
         self,
@@ -282,6 +334,10 @@ class Index(Rows):
             queries.shortlist,
             queries.allowed,
         )
+
+
+def _unsquared(distances: NDArray[Any], rank: str | None) -> NDArray[Any]:
+    return np.sqrt(distances) if rank == "l2" else distances
 
 
 def _as_distance(value: Any, rank: str, where: str) -> float:

@@ -46,7 +46,7 @@ class FlatIndex(Index):
         return {**super()._saved_arguments(), "dim": self._dim}
 
     @classmethod
-    def _from_saved(cls, arguments: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], hasher: Any) -> Self:
+    def _empty_from_saved(cls, arguments: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], hasher: Any) -> Self:
         index = cls(hasher, arguments["vectors"])
         if index._core is None and arguments["dim"] is not None:
             index._dim = as_integer(arguments["dim"], "FlatIndex", "dim", low=1)

@@ -131,10 +131,10 @@ class KMeansIndex(Index):
         return {**super()._saved_arguments(), **arguments, "random_state": seed, "trained": trained}
 
     def _saved_arrays(self) -> dict[str, NDArray[Any]]:
-        return {} if self._core is None else {"centroids": self.centroids_}
+        return {**super()._saved_arrays(), **({} if self._core is None else {"centroids": self.centroids_})}
 
     @classmethod
-    def _from_saved(cls, arguments: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], hasher: Any) -> Self:
+    def _empty_from_saved(cls, arguments: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], hasher: Any) -> Self:
         rest = {name: value for name, value in arguments.items() if name != "trained"}
         index = cls(codes=hasher, **rest)
         if "centroids" in arrays:
@@ -177,7 +177,9 @@ class KMeansIndex(Index):
             raise ValueError(f"{where}: the index must be empty to be trained, got one of {len(self):,} rows")
         hasher_dim = None if self.hasher is None else self.hasher.n_features_in_
         trained = self._train(as_matrix(X, where, dim=hasher_dim, min_rows=1, n_jobs=jobs), where, jobs, on_round)
-        self._keep(trained, self._make_core(_core.ClusterKeys(trained.centroids), trained.centroids.shape[1]))
+        with self._changing:
+            self._keep(trained, self._make_core(_core.ClusterKeys(trained.centroids), trained.centroids.shape[1]))
+            self._changed = True
         return self
 
     def _keep(self, trained: _Clustering, core: _core.Index) -> None:

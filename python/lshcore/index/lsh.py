@@ -93,10 +93,10 @@ class LSHIndex(Index):
         return _core.BitKeys(self.positions, self.n_bits)
 
     def _saved_arrays(self) -> dict[str, NDArray[Any]]:
-        return {"positions": self.positions}
+        return {**super()._saved_arrays(), "positions": self.positions}
 
     @classmethod
-    def _from_saved(cls, arguments: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], hasher: Any) -> Self:
+    def _empty_from_saved(cls, arguments: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], hasher: Any) -> Self:
         return cls(hasher, keys=arrays["positions"], vectors=arguments["vectors"])
 
     @property

@@ -21,7 +21,8 @@ class SearchResult:
         the squared distance for "l2", the sum of |margins| of the bits that differ for "margin" (inf where there is no
         hit).
     ids : ndarray of int64, (m, k)
-        By (distance, id); -1 where there are fewer than k candidates.
+        By (distance, id); -1 where there are fewer than k candidates. Where ids are texts, an array of objects, None
+        for -1, and at equal distance the one that the index met first comes first.
     n_candidates : ndarray of int64, (m,)
         Rows in the buckets looked into that the filter allows, each counted once; a shortlist then ranks fewer.
     timings : dict of str to ndarray of float64, (m,)
@@ -29,7 +30,7 @@ class SearchResult:
     """
 
     distances: NDArray[Any]
-    ids: NDArray[np.int64]
+    ids: NDArray[Any]
     n_candidates: NDArray[np.int64]
     timings: dict[str, NDArray[np.float64]]
 
@@ -47,35 +48,36 @@ class RangeSearchResult(RangeResult):
         The hits of query i are entries ``offsets[i]`` to ``offsets[i + 1]`` of distances and ids.
     distances : ndarray
         uint16 bits for rank "hamming", else float32.
-    ids : ndarray of int64
+    ids : ndarray of int64, or of texts
         A query's hits are sorted by (distance, id).
     n_candidates : ndarray of int64, (m,)
         As in `SearchResult`.
     """
 
     distances: NDArray[Any]
+    ids: NDArray[Any]
     n_candidates: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Candidate lists of m queries: ``candidates[i]`` holds the ids of query i, ascending.
+    """Candidate lists of m queries: ``candidates[i]`` holds the ids of query i, integers ascending.
 
     Attributes
     ----------
     offsets : ndarray of int64, (m + 1,)
         The candidates of query i are ``ids[offsets[i]:offsets[i + 1]]``.
-    ids : ndarray of int64
+    ids : ndarray of int64, or of texts
         Each row at most once a query.
     """
 
     offsets: NDArray[np.int64]
-    ids: NDArray[np.int64]
+    ids: NDArray[Any]
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
-    def __getitem__(self, query: int) -> NDArray[np.int64]:
+    def __getitem__(self, query: int) -> NDArray[Any]:
         number = as_integer(query, "Candidates", "query")
         if not -len(self) <= number < len(self):
             raise IndexError(f"Candidates: query must be below {len(self)}, got {number}")

@@ -1,8 +1,8 @@
 """What an index holds, and how that changes."""
 
 import copy
-import operator
 import os
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,18 +25,20 @@ from lshcore._validation import (
 from lshcore.codes import BinaryCodes
 from lshcore.hashers.base import Hasher
 
-from . import storage
+from . import copying, storage
+from .ids import Ids
+from .names import BYTES, OFFSETS, Names
 
 VECTORS = (None, "float32", "float16")
 
 Partitioner = _core.OneBucket | _core.BitKeys | _core.ClusterKeys | _core.LatticeKeys
 
 
-class Rows(ABC):
+class Rows(Ids, ABC):
     """Rows under ids, filed by a partitioner that a subclass chooses, in `_make_partitioner`.
 
     A change is all or nothing: a call that fails leaves the rows as they were. Searches may run beside it, and see the
-    rows before or after it.
+    rows before or after it. The first rows added settle whether ids are integers or texts.
     """
 
     # What the partitioner reads: codes, vectors, the codes of rows and the vectors of queries ("lattice"), or neither.
@@ -52,8 +54,10 @@ class Rows(ABC):
             hasher = copy.copy(hasher)
         self.hasher = hasher
         self.vectors: str | None = check_choice(vectors, where, "vectors", VECTORS)
-        self._core: _core.Index | None = None
+        super().__init__()
         self._origin: storage.Origin | None = None
+        self._changed = False  # since it was opened or saved
+        self._changing = threading.RLock()
 
     @abstractmethod
     def _make_partitioner(self) -> Partitioner:
@@ -81,11 +85,6 @@ class Rows(ABC):
     def dim(self) -> int | None:
         """Columns that rows must have; None while any number will do."""
         return None if self.hasher is None else self.hasher.n_features_in_
-
-    @property
-    def ids(self) -> NDArray[np.int64]:
-        """Id of every row, int64 (n,), in the order in which they were added (or last updated)."""
-        return np.empty(0, dtype=np.int64) if self._core is None else self._core.ids
 
     @property
     def n_tables(self) -> int:
@@ -135,9 +134,9 @@ class Rows(ABC):
         ----------
         X : array_like, (n, d)
             Rows; none at all is fine.
-        ids : array_like of int, (n,), optional
-            Their ids: from 0 on, none twice, none that the index holds already. By default they go on from the largest
-            id that there ever was.
+        ids : array_like of int or str, (n,), optional
+            Their ids: integers from 0 on, or texts; none twice, none that the index holds already. By default integers
+            that go on from the largest id that there ever was.
         n_jobs : int, optional
             Threads; the index is the same for any number.
 
@@ -157,8 +156,14 @@ class Rows(ABC):
         x = as_matrix(X, where, dim=self.dim, n_jobs=jobs)
         if self.vectors == "float16":
             check_half(x, where)
-        rows = None if ids is None else as_ids(ids, where, len(x))
-        self._add(x, rows, jobs)
+        with self._changing:
+            texts = self._texts(ids, len(x), where)
+            if texts:
+                with self._naming(texts, len(x), where) as numbers:
+                    self._add(x, numbers, jobs)
+            else:
+                self._add(x, None if ids is None else as_ids(ids, where, len(x)), jobs)
+            self._changed = True
         return self
 
     def _add(self, x: NDArray[np.float32], ids: NDArray[np.int64] | None, jobs: int) -> None:
@@ -181,7 +186,7 @@ class Rows(ABC):
 
         Parameters
         ----------
-        ids : array_like of int, (n,), or int
+        ids : array_like of int or str, (n,), or one of them
             Ids of the rows: all in the index, none twice.
 
         Raises
@@ -190,8 +195,10 @@ class Rows(ABC):
             If the ids are not as described; the index stays as it was.
         """
         where = f"{type(self).__name__}.remove"
-        wanted = as_id_list(ids, where)
-        self._holding(wanted, where).remove(wanted)
+        with self._changing:
+            wanted = as_id_list(self._numbered(ids, where), where)
+            self._holding(wanted, where).remove(wanted)
+            self._changed = True
         return self
 
     def update(self, X: ArrayLike, ids: ArrayLike, n_jobs: int | None = None) -> Self:
@@ -201,7 +208,7 @@ class Rows(ABC):
         ----------
         X : array_like, (n, d)
             The new rows.
-        ids : array_like of int, (n,)
+        ids : array_like of int or str, (n,)
             Ids of the rows that go, and of those that come: all in the index, none twice.
         n_jobs : int, optional
             Threads; the index is the same for any number.
@@ -216,15 +223,19 @@ class Rows(ABC):
         x = as_matrix(X, where, dim=self.dim, n_jobs=jobs)
         if self.vectors == "float16":
             check_half(x, where)
-        wanted = as_ids(ids, where, len(x))
-        self._holding(wanted, where).update(*self._encoded(x, jobs), wanted, jobs)
+        with self._changing:
+            wanted = as_ids(self._numbered(ids, where), where, len(x))
+            self._holding(wanted, where).update(*self._encoded(x, jobs), wanted, jobs)
+            self._changed = True
         return self
 
     def compact(self, n_jobs: int | None = None) -> Self:
         """Put all rows together, without those removed, so that they take the least memory; no answer changes."""
         jobs = resolve_jobs(n_jobs)
-        if self._core is not None:
-            self._core.compact(jobs)
+        with self._changing:
+            if self._core is not None:
+                self._core.compact(jobs)
+                self._changed = True
         return self
 
     def save(self, path: str | os.PathLike[str], n_jobs: int | None = None) -> Path:
@@ -253,35 +264,54 @@ class Rows(ABC):
         OSError
             If writing failed; what was saved there before still is.
         """
-        return storage.save(self, path, n_jobs)
+        with self._changing:
+            folder = storage.save(self, path, n_jobs)
+            self._changed = False
+        return folder
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return copying.reduce(self)
+
+    @classmethod
+    def _bare(cls) -> Self:
+        """One without attributes but for its lock."""
+        index = cls.__new__(cls)
+        index._changing = threading.RLock()
+        return index
+
+    def __copy__(self) -> Self:
+        return copying.duplicate(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return copying.duplicate(self)
 
     def _saved_arguments(self) -> dict[str, Any]:
         """What `_from_saved` makes an empty index of the same kind from, besides arrays and the hasher."""
         return {"vectors": self.vectors}
 
     def _saved_arrays(self) -> dict[str, NDArray[Any]]:
-        """Arrays that the partitioner is made of."""
-        return {}
+        """Arrays that the partitioner is made of, and the names of rows; a subclass adds its own."""
+        return {} if self._names is None else self._names.to_arrays(self._numbers)
+
+    @classmethod
+    def _from_saved(cls, arguments: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], hasher: Any) -> Self:
+        """An index of the kind that was saved, without its rows."""
+        index = cls._empty_from_saved(arguments, arrays, hasher)
+        if OFFSETS in arrays:
+            index._names = Names.from_arrays(arrays[BYTES], arrays[OFFSETS])
+        return index
 
     @classmethod
     @abstractmethod
-    def _from_saved(cls, arguments: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], hasher: Any) -> Self:
-        """An empty index of the kind that was saved."""
-
-    def __contains__(self, id: object) -> bool:
-        if self._core is None or isinstance(id, bool | np.bool_):
-            return False
-        try:
-            return bool(self._core.contains(np.array([operator.index(id)], dtype=np.int64))[0])  # type: ignore[arg-type]
-        except (TypeError, OverflowError):
-            return False
+    def _empty_from_saved(cls, arguments: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], hasher: Any) -> Self:
+        """What a subclass makes of `_saved_arguments` and of its own part of `_saved_arrays`."""
 
     def reconstruct(self, ids: ArrayLike) -> NDArray[np.float32]:
         """Vectors of rows as the index keeps them, float32 (n, d): those added, or rounded by float16.
 
         Parameters
         ----------
-        ids : array_like of int, (n,), or int
+        ids : array_like of int or str, (n,), or one of them
             Ids of the rows, in any order.
 
         Raises
@@ -292,7 +322,7 @@ class Rows(ABC):
         where = f"{type(self).__name__}.reconstruct"
         if self.vectors is None:
             raise ValueError(f'{where}: this index keeps no vectors; make it with vectors="float32"')
-        wanted = as_id_list(ids, where)
+        wanted = as_id_list(self._numbered(ids, where), where)
         return self._holding(wanted, where).vectors_of(wanted)
 
     def codes(self, ids: ArrayLike) -> BinaryCodes:
@@ -300,7 +330,7 @@ class Rows(ABC):
 
         Parameters
         ----------
-        ids : array_like of int, (n,), or int
+        ids : array_like of int or str, (n,), or one of them
             Ids of the rows, in any order.
 
         Raises
@@ -311,7 +341,7 @@ class Rows(ABC):
         where = f"{type(self).__name__}.codes"
         if self.hasher is None:
             raise ValueError(f"{where}: this index has no hasher, and so no codes")
-        wanted = as_id_list(ids, where)
+        wanted = as_id_list(self._numbered(ids, where), where)
         return BinaryCodes._trusted(self._holding(wanted, where).codes_of(wanted), self.n_bits)
 
     def _holding(self, ids: NDArray[np.int64], where: str) -> _core.Index:
@@ -319,5 +349,6 @@ class Rows(ABC):
         core = self._make_core(self._make_partitioner(), self.dim or 1) if self._core is None else self._core
         known = core.contains(ids)
         if not known.all():
-            raise ValueError(f"{where}: ids must be in the index, got {ids[known.argmin()]}, which is not")
+            unknown = self._named(ids[[known.argmin()]]).tolist()[0]
+            raise ValueError(f"{where}: ids must be in the index, got {unknown!r}, which is not")
         return core

@@ -8,6 +8,9 @@ import json
 import math
 import mmap
 import os
+import re
+import reprlib
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lshcore import _core
-from lshcore._files import write_parts
+from lshcore._files import open_regular, remove, write_parts
 
 BLOCK_BYTES = 1 << 20
+NAME = re.compile(r"segment-[0-9a-f]{16}\.safetensors", re.ASCII)
+TEMPORARY = re.compile(r"\.segment\.\d+", re.ASCII)
 
-# A header names some dozen arrays a table.
-_MAX_HEADER_BYTES = 1 << 20
+# A header names three arrays a table, in some 300 bytes.
+_MAX_HEADER_BYTES = 1 << 22
 _ALIGNMENT = 64
 _DTYPES = {"U64": "<u8", "I64": "<i8", "U32": "<u4", "F32": "<f4", "F16": "<f2", "U16": "<u2", "U8": "|u1"}
 _NAMES = {np.dtype(code): name for name, code in _DTYPES.items()}
@@ -55,22 +60,39 @@ def write_segment(folder: Path, segment: _core.Segment, n_jobs: int) -> tuple[Se
 
     Raises
     ------
+    ValueError
+        If it was opened lazily, and is damaged: that must not get new checksums.
     OSError
         If it cannot be written; nothing is left behind.
     """
+    segment.verify(n_jobs)
     arrays = dict(sorted(segment.arrays().items(), key=lambda item: (-item[1].itemsize, item[0])))
     header = _header(arrays)
+    if len(header) > _MAX_HEADER_BYTES:
+        raise ValueError(f"an index with so many tables cannot be saved: they take {len(header):,} bytes of header")
+    n_bytes = len(header) + sum(array.nbytes for array in arrays.values())
     temporary = folder / f".segment.{os.getpid()}"
     try:
         write_parts(temporary, _parts(header, arrays))
-        content = np.memmap(temporary, np.uint8, "r")
+        content = _content(temporary, n_bytes, mapped=True)
         crcs = _core.block_crcs(content, BLOCK_BYTES, n_jobs)
-        digest = hashlib.sha256(header + crcs.tobytes()).hexdigest()
-        name = f"segment-{digest[:16]}.safetensors"
+        # One checksum alone is no name: two small segments may have the same.
+        digest = hashlib.sha256(header + crcs.tobytes())
+        digest.update(content[: 8 * BLOCK_BYTES].data)
+        name = f"segment-{digest.hexdigest()[:16]}.safetensors"
         os.replace(temporary, folder / name)
     finally:
-        temporary.unlink(missing_ok=True)
-    return SegmentFile(name, len(content), segment.n_rows, segment.first_id), crcs
+        remove(temporary)
+    return SegmentFile(name, n_bytes, segment.n_rows, segment.first_id), crcs
+
+
+def is_there(folder: Path, file: SegmentFile) -> bool:
+    """Whether a segment's file, written before, still is what it was, as far as its size tells."""
+    try:
+        status = os.lstat(folder / file.name)
+    except OSError:
+        return False
+    return stat.S_ISREG(status.st_mode) and status.st_size == file.n_bytes
 
 
 def _header(arrays: Mapping[str, NDArray[Any]]) -> bytes:
@@ -111,22 +133,20 @@ def open_segment(
 
 
 def _content(path: Path, n_bytes: int, mapped: bool) -> NDArray[np.uint8]:
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | getattr(os, "O_CLOEXEC", 0)
     try:
-        handle = os.open(path, flags)
+        handle = open_regular(path)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} must be there, as the index names it, got no such file") from None
-    except OSError as error:
-        if path.is_symlink():
-            raise ValueError(f"{path} must be a file, got a symbolic link; put the file itself there") from error
-        raise
-    with os.fdopen(handle, "rb") as file:
+    with open(handle, "rb") as file:
         size = os.fstat(handle).st_size
-        if size != n_bytes:
+        if size != n_bytes or size == 0:
             raise ValueError(f"{path} must have {n_bytes:,} bytes, got {size:,}; {_DAMAGED}")
         if mapped:
             return np.frombuffer(mmap.mmap(handle, n_bytes, access=mmap.ACCESS_READ), np.uint8)
-        return np.frombuffer(file.read(n_bytes), np.uint8)
+        content = np.frombuffer(file.read(n_bytes), np.uint8)
+    if len(content) != n_bytes:
+        raise ValueError(f"{path} must have {n_bytes:,} bytes, got {len(content):,}; {_DAMAGED}")
+    return content
 
 
 def read_header(path: Path, content: NDArray[np.uint8], crcs: NDArray[np.uint32]) -> dict[str, NDArray[Any]]:
@@ -149,16 +169,20 @@ def read_header(path: Path, content: NDArray[np.uint8], crcs: NDArray[np.uint32]
         arrays = {}
         end = 0
         for name, entry in said.items():
-            dtype, shape = np.dtype(_DTYPES[entry["dtype"]]), tuple(entry["shape"])
+            dtype, shape = np.dtype(_DTYPES[entry["dtype"]]), entry["shape"]
             start, stop = entry["data_offsets"]
-            if not all(type(size) is int and size >= 0 for size in (*shape, start, stop)):
-                raise ValueError("sizes are not whole numbers")
+            # At most two axes: the product of thousands of them would take a minute.
+            sizes = [*shape[:2], start, stop] if type(shape) is list and len(shape) <= 2 else [None]
+            if not all(type(size) is int and 0 <= size <= len(body) for size in sizes):
+                raise ValueError(f"{reprlib.repr(name)} has no size")
             if start != end or stop - start != math.prod(shape) * dtype.itemsize or stop > len(body):
-                raise ValueError(f"{name} does not fit where it is said to be")
+                raise ValueError(f"{reprlib.repr(name)} does not fit where it is said to be")
             arrays[name] = np.frombuffer(body[start:stop].data, dtype).reshape(shape)
             end = stop
         if end != len(body):
             raise ValueError(f"{len(body) - end} bytes belong to no array")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
-        raise ValueError(f"{path} must have a header that lshcore wrote, got {error!r}; {_DAMAGED}") from error
+        raise ValueError(
+            f"{path} must have a header that lshcore wrote, got {reprlib.repr(error)}; {_DAMAGED}"
+        ) from error
     return arrays

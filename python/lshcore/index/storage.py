@@ -16,8 +16,10 @@ import contextlib
 import hashlib
 import json
 import os
+import re
+import reprlib
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,11 +27,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lshcore import _saving, registry
-from lshcore._files import make_folder, sync_folder
-from lshcore._state import read_state, write_state
+from lshcore._files import make_folder, remove, sync_folder
+from lshcore._state import read_meta, read_state, write_state
 from lshcore._validation import check_choice, resolve_jobs
 
-from .segment_file import SegmentFile, open_segment, write_segment
+from .segment_file import NAME, TEMPORARY, SegmentFile, is_there, open_segment, write_segment
 
 if TYPE_CHECKING:
     from lshcore.hashers import Hasher
@@ -42,23 +44,37 @@ LOCK = ".lock"
 VERIFY = ("lazy", "full")
 
 _WHAT = "an index"
+_HASHER = re.compile(r"hasher_[0-9a-f]{16}", re.ASCII)
+
+# What only a save leaves in a directory, by the name of the generation's own and of others alike.
+_OURS = re.compile(
+    rf"{NAME.pattern}|{TEMPORARY.pattern}|{_HASHER.pattern}(\.json|-[0-9a-f]{{16}}\.safetensors)"
+    rf"|\.(index|{_HASHER.pattern})(\.json|-[0-9a-f]{{16}}\.safetensors)\.\d+",
+    re.ASCII,
+)
+
+# By the serial number of a segment: its file, and the checksums of its blocks.
+Files = dict[int, tuple[SegmentFile, NDArray[np.uint32]]]
 
 
 @dataclass
 class Origin:
-    """Where an index was opened from or saved to last, and which of its segments are there.
+    """What of an index is in which directory.
 
     Parameters
     ----------
     folder : Path
+        The directory that it was opened from or saved to last.
     generation : int
-    files : dict of int to (SegmentFile, uint32 array)
-        By the serial number of the segment: its file, and the checksums of its blocks.
+        Of that directory, then.
+    commits : dict of Path to dict of str to Files
+        By directory and commit: the one that was opened or saved there last, and those of saves that failed after it,
+        of which one may stand.
     """
 
     folder: Path
     generation: int
-    files: dict[int, tuple[SegmentFile, NDArray[np.uint32]]] = field(default_factory=dict)
+    commits: dict[Path, dict[str, Files]]
 
 
 def save(index: "Rows", path: str | os.PathLike[str], n_jobs: int | None = None) -> Path:
@@ -68,36 +84,44 @@ def save(index: "Rows", path: str | os.PathLike[str], n_jobs: int | None = None)
     folder = Path(path)
     make_folder(folder)
     with _writing(folder, where):
-        origin = index._origin
-        same = origin is not None and origin.folder == folder.resolve()
-        found = _generation(folder)
-        if same and origin is not None and found != origin.generation:
+        found = _committed(folder, where)
+        place = folder.resolve()
+        origin = index._origin or Origin(place, 0, {})
+        ours = origin.commits.get(place, {})
+        if ours and found is not None and found["commit"] not in ours:
             raise ValueError(
-                f"{where}: {folder} is at generation {found}, and this index came from generation "
-                f"{origin.generation}: another has saved there since; open it again and repeat the changes"
+                f"{where}: {folder} is at generation {found['generation']}, and this index came from another: somebody "
+                "has saved there since; open it again and repeat the changes"
             )
-        known = dict(origin.files) if same and origin is not None else {}
+        known = {} if found is None else ours.get(found["commit"], {})
         segments, next_id = ([], 0) if index._core is None else index._core.state()
         arrays: dict[str, NDArray[Any]] = dict(index._saved_arrays())
-        entries, files = [], {}
+        entries, files, rows = [], Files(), 0
         for i, (segment, removed) in enumerate(segments):
-            file = known.get(segment.serial) or write_segment(folder, segment, jobs)
+            file = known.get(segment.serial)
+            if file is None or not is_there(folder, file[0]):
+                file = write_segment(folder, segment, jobs)
             files[segment.serial] = file
             entries.append(asdict(file[0]))
+            rows += segment.n_rows
             arrays[f"crcs.{i}"] = file[1]
             if removed is not None:
                 arrays[f"removed.{i}"] = removed
-        meta = {
+                rows -= int(np.unpackbits(removed).sum(dtype=np.int64))
+        meta: dict[str, Any] = {
             "class": _class_name(index),
             "arguments": index._saved_arguments(),
             "hasher": None if index.hasher is None else _write_hasher(folder, index.hasher, where),
-            "generation": found + 1,
-            "rows": len(index),
+            "generation": 1 if found is None else found["generation"] + 1,
+            "rows": rows,  # of these segments: another thread may be adding
             "next_id": next_id,
             "segments": entries,
         }
+        commit = meta["commit"] = _digest(arrays, meta)
+        # A write that fails at its last step may have been the commit.
+        index._origin = replace(origin, commits={**origin.commits, place: {**ours, commit: files}})
         write_state(folder, STEM, arrays, meta)
-        index._origin = Origin(folder.resolve(), found + 1, files)
+        index._origin = Origin(place, meta["generation"], {**origin.commits, place: {commit: files}})
         _sweep(folder, meta)
     return folder
 
@@ -137,30 +161,29 @@ def open_index(
         try:
             index = _restore(folder, arrays, meta, mmap)
         except FileNotFoundError:
-            if _generation(folder) == meta["generation"]:
+            if read_meta(folder, STEM, _WHAT) == meta:
                 raise
             continue  # another process has just saved
-        if verify == "full" and index._core is not None:
-            for segment, _ in index._core.state()[0]:
-                segment.verify(jobs)
+        if verify == "full":
+            _verify(index, folder, meta, jobs)
         return index
 
 
 def _restore(folder: Path, arrays: dict[str, NDArray[Any]], meta: Mapping[str, Any], mapped: bool) -> "Index":
     """The index of a manifest, whose checksum has been verified; what it says is checked all the same."""
     try:
+        found = {key: value for key, value in meta.items() if key != "commit"}
+        if meta["commit"] != _digest(arrays, found):
+            raise ValueError("commit must be made of all else")
         cls = registry.load(meta["class"], registry.INDEXES)
         hasher = None if meta["hasher"] is None else _read_hasher(folder, meta["hasher"])
         index: Index = cls._from_saved(meta["arguments"], arrays, hasher)
-        entries = [SegmentFile(**entry) for entry in meta["segments"]]
-        generation, next_id, rows = (_whole(meta[name], name) for name in ("generation", "next_id", "rows"))
-        for entry in entries:
-            _whole(entry.n_bytes, "n_bytes"), _whole(entry.n_rows, "n_rows")
-            if not entry.name.startswith("segment-") or os.path.basename(entry.name) != entry.name:
-                raise ValueError(f"segments must be named segment-HASH.safetensors, got {entry.name!r}")
-        files = {}
+        next_id, rows = (_whole(meta[name], name) for name in ("next_id", "rows"))
+        _whole(meta["generation"], "generation")
+        files = Files()
         segments = []
-        for i, entry in enumerate(entries):
+        for i, said in enumerate(meta["segments"]):
+            entry = _entry(said, next_id)
             if index._core is None:
                 raise ValueError("an index without columns must have no segments")
             crcs = arrays[f"crcs.{i}"]
@@ -173,10 +196,52 @@ def _restore(folder: Path, arrays: dict[str, NDArray[Any]], meta: Mapping[str, A
             raise ValueError(f"rows must be {len(index)}, got {rows}")
     except FileNotFoundError:
         raise
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise ValueError(f"{folder} must hold an index that this lshcore reads, got one that fails: {error}") from error
-    index._origin = Origin(folder.resolve(), generation, files)
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{folder} must hold an index that this lshcore reads, got one that fails: {_line(error)}"
+        ) from error
+    place = folder.resolve()
+    index._origin = Origin(place, meta["generation"], {place: {meta["commit"]: files}})
     return index
+
+
+def _verify(index: "Index", folder: Path, meta: Mapping[str, Any], jobs: int) -> None:
+    """Check every block, and what only all ids together show."""
+    if index._core is None:
+        return
+    origin = index._origin
+    files = {} if origin is None else origin.commits[origin.folder][meta["commit"]]
+    for segment, _ in index._core.state()[0]:
+        try:
+            segment.verify(jobs)
+        except ValueError as error:
+            path = folder / files[segment.serial][0].name
+            raise ValueError(f"{path} must be whole, got {_line(error)}; restore it from a copy") from error
+    ids = np.sort(index._core.ids)
+    if len(ids) > 0 and ((ids[1:] == ids[:-1]).any() or ids[-1] >= meta["next_id"]):
+        raise ValueError(f"{folder} must hold each id once, and all below next_id {meta['next_id']}, got others")
+    if index._names is not None:
+        try:
+            index._names.check(ids)
+        except ValueError as error:
+            raise ValueError(f"{folder} must hold a name for each row, got {_line(error)}") from error
+
+
+def _entry(said: Mapping[str, Any], next_id: int) -> SegmentFile:
+    """What a manifest says of a segment, checked."""
+    entry = SegmentFile(**said)
+    if not isinstance(entry.name, str) or not NAME.fullmatch(entry.name):
+        raise ValueError(f"segments must be named segment-HASH.safetensors, got {reprlib.repr(entry.name)}")
+    _whole(entry.n_bytes, "n_bytes"), _whole(entry.n_rows, "n_rows")
+    if type(entry.first_id) is not int or entry.first_id + entry.n_rows > max(next_id, entry.n_rows):
+        raise ValueError(f"first_id must be below next_id {next_id}, got {reprlib.repr(entry.first_id)}")
+    return entry
+
+
+def _line(error: Exception) -> str:
+    """What an error says, in one line of bounded length."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= 500 else text[:500] + " ..."
 
 
 def _whole(value: Any, name: str) -> int:
@@ -193,30 +258,54 @@ def _class_name(index: "Rows") -> str:
     raise ValueError(f"{type(index).__name__}.save: the class must be in lshcore.registry.INDEXES, got {target}")
 
 
-def _write_hasher(folder: Path, hasher: "Hasher", where: str) -> str:
-    """Write a hasher under a name made of its content, unless it is there; returns the name."""
-    arrays, meta = _saving.describe(hasher, where)
+def _digest(arrays: Mapping[str, NDArray[Any]], meta: Mapping[str, Any]) -> str:
+    """16 hexadecimal digits made of all content."""
     digest = hashlib.sha256(json.dumps(meta, sort_keys=True).encode())
     for name in sorted(arrays):
-        digest.update(name.encode() + np.ascontiguousarray(arrays[name]).tobytes())
-    stem = f"hasher_{digest.hexdigest()[:16]}"
-    if not (folder / f"{stem}.json").exists():
+        array = np.asarray(arrays[name], order="C")
+        array = array.astype(array.dtype.newbyteorder("<"), copy=False)
+        digest.update(f"{name} {array.dtype.str} {array.shape} ".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _write_hasher(folder: Path, hasher: "Hasher", where: str) -> str:
+    """Write a hasher under a name made of its content, unless it is there, whole; returns the name."""
+    arrays, meta = _saving.describe(hasher, where)
+    stem = f"hasher_{_digest(arrays, meta)}"
+    try:
+        there = stem == f"hasher_{_digest(*read_state(folder, stem, 'a hasher'))}"
+    except (OSError, ValueError):
+        there = False
+    if not there:
         write_state(folder, stem, arrays, meta)
     return stem
 
 
 def _read_hasher(folder: Path, stem: Any) -> Any:
-    if not isinstance(stem, str) or not stem.startswith("hasher_") or not stem.replace("_", "").isalnum():
-        raise ValueError(f"the hasher must be named hasher_HASH, got {stem!r}")
-    return _saving.rebuild("hasher", folder / f"{stem}.json", *read_state(folder, stem, "a hasher"))
+    if not isinstance(stem, str) or not _HASHER.fullmatch(stem):
+        raise ValueError(f"the hasher must be named hasher_HASH, got {reprlib.repr(stem)}")
+    arrays, meta = read_state(folder, stem, "a hasher")
+    if stem != f"hasher_{_digest(arrays, meta)}":
+        raise ValueError(f"{folder / stem}.json must hold the hasher that its name was made of, got another")
+    return _saving.rebuild("hasher", folder / f"{stem}.json", arrays, meta)
 
 
-def _generation(folder: Path) -> int:
-    """The generation that is committed; 0 where there is no index."""
+def _committed(folder: Path, where: str) -> dict[str, Any] | None:
+    """The manifest that is committed; None where there is no index."""
     try:
-        return int(read_state(folder, STEM, _WHAT)[1]["generation"])
+        meta = read_meta(folder, STEM, _WHAT)
+        if not isinstance(meta["commit"], str):
+            raise ValueError("commit must be text")
+        _whole(meta["generation"], "generation")
     except FileNotFoundError:
-        return 0
+        return None
+    except (LookupError, ValueError) as error:  # it may be of a newer lshcore, or somebody may mend it
+        raise ValueError(
+            f"{where}: {folder} holds an index that cannot be read, and would be lost: {_line(error)}; save elsewhere, "
+            "or remove it first"
+        ) from error
+    return meta
 
 
 @contextlib.contextmanager
@@ -238,22 +327,17 @@ def _writing(folder: Path, where: str) -> Iterator[None]:
             raise ValueError(f"{where}: another is saving into {folder} at this moment; try again") from None
         yield
     finally:
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_UN)  # a child that was forked meanwhile has it open, too
         os.close(handle)
 
 
 def _sweep(folder: Path, meta: Mapping[str, Any]) -> None:
     """Remove what the committed generation does not name: segments and hashers of older ones, half-written files."""
     keep = {entry["name"] for entry in meta["segments"]}
-    removed = False
-    for entry in list(os.scandir(folder)):
-        stale = (
-            (entry.name.startswith("segment-") and entry.name not in keep)
-            or (entry.name.startswith("hasher_") and not entry.name.startswith(str(meta["hasher"])))
-            or entry.name.startswith((".segment.", ".index", ".hasher_"))  # left by one who was killed: only we write
-        )
-        if stale:
-            with contextlib.suppress(OSError):  # the next one tries again
-                os.unlink(entry.path)
-                removed = True
-    if removed:
+    hasher = str(meta["hasher"])
+    with contextlib.suppress(OSError):  # the new generation stands; the next save tries again
+        for entry in list(os.scandir(folder)):
+            if _OURS.fullmatch(entry.name) and entry.name not in keep and not entry.name.startswith(hasher):
+                remove(Path(entry.path))
         sync_folder(folder)

@@ -1,0 +1,31 @@
+"""`lshcore compact`: an index on disk without what was removed from it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .progress import Progress
+
+
+def compact_command(
+    index: Annotated[Path, typer.Argument(metavar="INDEX", help="The directory of the index.", show_default=False)],
+    jobs: Annotated[int | None, typer.Option("--jobs", metavar="N", help="Threads; all CPUs by default.")] = None,
+) -> None:
+    """Put all rows of an index together, without those removed; no answer changes."""
+    from ..index import open_index
+    from ..inspection import describe
+
+    with Progress() as progress:
+        before = describe(index)
+        opened = open_index(index)
+        progress(0.2, f"compacting {len(opened):,} rows")
+        opened.compact(jobs)
+        progress(0.6, "saving")
+        opened.save(index, jobs)
+        after = describe(index)
+    sizes = " to ".join(f"{sum(each.disk.values()) / 1e6:,.1f}" for each in (before, after))
+    typer.echo(
+        f"{before.segments:,} segments to {after.segments:,}, {before.removed:,} removed rows dropped, "
+        f"{sizes} MB on disk: {after.rows:,} rows in {index}"
+    )
