@@ -2,7 +2,7 @@
 
     python bench/linear_probe.py [--dataset fashion-mnist]
 
-Logistic regression by scikit-learn on the train part of the data set's own split, preprocessed as `lshcore eval` does it,
+Logistic regression by scikit-learn on the train part of the data set's own split, preprocessed as `lshcore eval` does,
 and its accuracy on the queries. Retrieval by learned codes, p@10, is read beside it.
 """
 
