@@ -10,6 +10,7 @@ medians of epochs. Ours counts everything but validation: drawing, loading, lear
 import argparse
 import statistics
 import time
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lshcore import hashers, metrics
 from lshcore.neural import learners, losses
+from lshcore.neural.fitting import count_threads
 from lshcore.neural.sampling import ByLabel
 from lshcore.neural.training import Features, Schedule, Trainer
 
@@ -36,17 +38,23 @@ class Timed(Features):
 
     seconds = 0.0
 
-    def read(self, rows: torch.Tensor) -> torch.Tensor:
-        start = time.perf_counter()
-        x = super().read(rows)
-        self.seconds += time.perf_counter() - start
-        return x
+    def batches(
+        self, parts: Sequence[torch.Tensor], seed: int, epoch: int
+    ) -> Iterator[tuple[torch.Tensor, Sequence[torch.Tensor]]]:
+        batches = super().batches(parts, seed, epoch)
+        while True:
+            start = time.perf_counter()
+            batch = next(batches, None)
+            self.seconds += time.perf_counter() - start
+            if batch is None:
+                return
+            yield batch
 
 
 def make_ours(x: np.ndarray, y: np.ndarray) -> tuple[Trainer, Timed]:
     """A trainer that goes on, an epoch at a time."""
     source = Timed(x, "cpu")
-    task = learners.Task(DIM, BITS, N, source.read, ByLabel(y, "cpu"), 0)
+    task = learners.Task(DIM, BITS, torch.arange(N), source.read, ByLabel(y, "cpu"), 0)
     learner = learners.OrthoHash(task, hashers.OrthoHash(BITS, hidden=()).get_params())
     learner.head.adapt(x)
     schedule = Schedule(1, BATCH, 1e-3, 0.0, None)
@@ -80,6 +88,7 @@ def main() -> None:
     arguments = parser.parse_args()
     x, y = make_data(N, 0)
     trainer, source = make_ours(x, y)
+    torch.set_num_threads(count_threads(trainer.learner, BATCH))  # as `fit` does
     peer = make_peer(x, y)
     ours: list[float] = []
     theirs: list[float] = []

@@ -175,15 +175,15 @@ class TestEval:
     def test_probes_and_shortlist(self):
         arguments = ("--method", "random-hyperplanes", "--tables", "2,4", "--key-bits", 6, "--probes", "2,8")
         run = call("eval", *arguments, "--shortlist", "none,20", "--bits", 32)
-        keys = "tables={0},key_bits=6,keys=blocks,bits={1},probes={2},rank=cosine{3},centre=True,orthogonal=False"
+        keys = "tables={0},key_bits=6,keys=blocks,bits={1},probes={2},rank=cosine{3}"
         assert [row["parameters"] for row in table(run.stdout)[1:]] == [
             *(
                 keys.format(tables, 6 * tables, probes, shortlist)
                 for tables, probes in ((2, 2), (2, 8), (4, 8))
                 for shortlist in ("", ",shortlist=20")
             ),
-            "bits=32,rank=hamming,centre=True,orthogonal=False",
-            "bits=32,rank=cosine,shortlist=20,centre=True,orthogonal=False",
+            "bits=32,rank=hamming",
+            "bits=32,rank=cosine,shortlist=20",
         ]
         note = "random-hyperplanes with 4 tables and probes 2 is left out: it looks into at least one key a table"
         assert run.stderr == f"lshcore: {note}\n"

@@ -134,9 +134,6 @@ class TestOpen:
             open_models(["gone"])
         with pytest.raises(FileNotFoundError, match=re.escape(str(tmp_path))):
             open_models([str(tmp_path)])
-        (tmp_path / "backbone.json").write_text("{}")
-        with pytest.raises(ValueError, match="a hasher of given features, got one with a network of its own"):
-            open_models([str(tmp_path)])
         hashers.PStable(4).fit(digits.features).save(tmp_path / "lattice")
         with pytest.raises(ValueError, match="whose codes have a Hamming distance, got p-stable"):
             open_models([str(tmp_path / "lattice")])

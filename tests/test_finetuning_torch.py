@@ -276,7 +276,7 @@ class TestTwoViews:
         assert counted.calls == 24 + compared + 3 * (35 * passes + 5 + 7) + 7
 
     def test_nothing_is_left_out_of_them(self):
-        task = learners.Task(dim=5, n_bits=8, n_rows=6, read=None, labels=None, seed=0, whole=False)
+        task = learners.Task(dim=5, n_bits=8, rows=torch.arange(6), read=None, labels=None, seed=0, whole=False)
         learner = learners.CIBHash(task, hashers.CIBHash().get_params())
         x, other = torch.randn(2, 6, 5, generator=torch.Generator().manual_seed(1))
         found = learner(learners.Batch(x, torch.arange(6), 0, None, other))

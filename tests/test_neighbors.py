@@ -13,6 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import check_estimator
 
 import lshcore
+from estimator_checks import EXPECTED_FAILURES
 from lshcore.neighbors import LSHNeighborsTransformer
 
 X, Y = load_digits(return_X_y=True)
@@ -96,21 +97,6 @@ def test_pickled_and_cached(tmp_path):
     cached = make_pipeline(*steps, memory=str(tmp_path)).fit(X[:400], Y[:400])
     plain = make_pipeline(*steps).fit(X[:400], Y[:400])
     assert np.array_equal(cached.fit(X[:400], Y[:400]).predict(X[400:450]), plain.predict(X[400:450]))
-
-
-_OWN_WORDS = "refused as it should be; lshcore's message has its own form"
-_SPARSE = "sparse matrices raise TypeError, as objects; the message does not call them sparse"
-EXPECTED_FAILURES = {
-    "check_n_features_in_after_fitting": _OWN_WORDS,
-    "check_estimators_empty_data_messages": _OWN_WORDS,
-    "check_estimators_nan_inf": _OWN_WORDS,
-    "check_fit2d_predict1d": _OWN_WORDS,
-    "check_complex_data": "complex numbers raise TypeError, not ValueError: the dtype is wrong, not a value",
-    "check_dtype_object": "objects raise TypeError, even where they are all numbers: nothing is cast in silence",
-    "check_estimator_sparse_tag": _SPARSE,
-    "check_estimator_sparse_array": _SPARSE,
-    "check_estimator_sparse_matrix": _SPARSE,
-}
 
 
 @pytest.mark.filterwarnings("ignore")

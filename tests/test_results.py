@@ -222,7 +222,7 @@ class TestTables:
         assert len(lines) == 1 + len(PARAMETERS)
         names = lines[0].split()
         rows = [dict(zip(names, line.split(), strict=True)) for line in lines[1:]]
-        assert rows[2]["parameters"] == "tables=12,key_bits=16,keys=blocks,bits=192,rank=cosine,centre=True"
+        assert rows[2]["parameters"] == "tables=12,key_bits=16,keys=blocks,bits=192,rank=cosine"
         assert (rows[2]["p@10"], rows[2]["map_retrieved"], rows[2]["total_ms"]) == ("0.1250", "0.7500", "3.0000")
         assert len({len(line) for line in lines}) == 1
 

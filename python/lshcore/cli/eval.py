@@ -10,7 +10,7 @@ import typer
 
 from .._progress import part
 from ..evaluation.presets import PRESETS, find_preset
-from .options import default, parse, seeds, usage
+from .options import DataDir, DatasetName, ImageSize, LabelsFile, Offline, Weights, default, parse, seeds, usage
 from .progress import Progress
 
 if TYPE_CHECKING:
@@ -26,16 +26,9 @@ def _list(name: str, metavar: str, help_text: str) -> Any:
 
 
 def eval_command(
-    dataset: Annotated[
-        str,
-        typer.Option(
-            "--dataset", metavar="NAME|FILE|folder:DIR", help="A name of `lshcore datasets`, features, or images."
-        ),
-    ] = "digits",
-    data_dir: Annotated[
-        Path | None, typer.Option("--data-dir", metavar="DIR", help="Where the files of the data set are.")
-    ] = None,
-    labels: Annotated[Path | None, typer.Option("--labels", metavar="FILE.npy", help="Labels of a .npy file.")] = None,
+    dataset: DatasetName = "digits",
+    data_dir: DataDir = None,
+    labels: LabelsFile = None,
     backbone: Annotated[
         Texts,
         typer.Option(
@@ -48,19 +41,12 @@ def eval_command(
     features: Annotated[
         Texts, typer.Option("--features", metavar="FILE|DIR,...", help="Features of the same images, to stand beside.")
     ] = None,
-    weights: Annotated[
-        str | None,
-        typer.Option(
-            "--weights", metavar="NAME|FILE|random", help="Weights of the backbone; published ones by default."
-        ),
-    ] = None,
-    image_size: Annotated[
-        int | None, typer.Option("--image-size", metavar="N", min=8, help="Side of the images the backbone sees.")
-    ] = None,
+    weights: Weights = None,
+    image_size: ImageSize = None,
     device: Annotated[
         str | None, typer.Option("--device", metavar="cpu|cuda", help="Where the backbone runs; a GPU if there is one.")
     ] = None,
-    offline: Annotated[bool, typer.Option("--offline", help="Download no weights.")] = False,
+    offline: Offline = False,
     method: Annotated[Texts, _list("method", "NAME", "Methods to run, of `lshcore methods`, or all.")] = None,
     bits: Annotated[Texts, _list("bits", "N", "Code lengths that rank the whole gallery.")] = None,
     tables: Annotated[Texts, _list("tables", "N", "Numbers of hash tables.")] = None,

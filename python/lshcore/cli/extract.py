@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import usage
+from .options import DataDir, Offline, usage
 from .progress import Progress
 
 if TYPE_CHECKING:
@@ -16,9 +16,7 @@ def extract_command(
     dataset: Annotated[
         str, typer.Option("--dataset", metavar="NAME|folder:DIR", help="A name of `lshcore datasets`, or images.")
     ],
-    data_dir: Annotated[
-        Path | None, typer.Option("--data-dir", metavar="DIR", help="Where the files of the data set are.")
-    ] = None,
+    data_dir: DataDir = None,
     backbone: Annotated[
         str | None,
         typer.Option("--backbone", metavar="NAME", help="resnet50, vit_b_16, timm:NAME, ...; the data set's default."),
@@ -50,7 +48,7 @@ def extract_command(
         typer.Option("--bf16/--no-bf16", help="Compute in bfloat16; by default where a CPU gains by it."),
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Fail where an image cannot be decoded.")] = False,
-    offline: Annotated[bool, typer.Option("--offline", help="Download no weights.")] = False,
+    offline: Offline = False,
 ) -> None:
     """Make features of the images of a data set. Interrupted or killed, the same command goes on where it was."""
     from .._validation import check_choice

@@ -3,7 +3,8 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +13,25 @@ from ..evaluation.presets import Preset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+# Options that several commands have.
+DatasetName = Annotated[
+    str,
+    typer.Option(
+        "--dataset", metavar="NAME|FILE|folder:DIR", help="A name of `lshcore datasets`, features, or images."
+    ),
+]
+DataDir = Annotated[Path | None, typer.Option("--data-dir", metavar="DIR", help="Where the files of the data set are.")]
+LabelsFile = Annotated[Path | None, typer.Option("--labels", metavar="FILE.npy", help="Labels of a .npy file.")]
+Weights = Annotated[
+    str | None,
+    typer.Option("--weights", metavar="NAME|FILE|random", help="Weights of the backbone; published ones by default."),
+]
+ImageSize = Annotated[
+    int | None, typer.Option("--image-size", metavar="N", min=8, help="Side of the images the backbone sees.")
+]
+Offline = Annotated[bool, typer.Option("--offline", help="Download no weights.")]
 
 
 def _whole(text: str) -> int:

@@ -1,29 +1,21 @@
 """`lshcore plan`: bits, tables and probes for a recall target, expected and then measured."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .options import usage
+from .options import DataDir, DatasetName, LabelsFile, usage
 from .progress import Progress
 
 
 def plan_command(
-    dataset: Annotated[
-        str,
-        typer.Option(
-            "--dataset", metavar="NAME|FILE|folder:DIR", help="A name of `lshcore datasets`, features, or images."
-        ),
-    ] = "digits",
+    dataset: DatasetName = "digits",
     recall: Annotated[
         float, typer.Option("--recall", metavar="R", help="Share of a query's nearest items that are to be found.")
     ] = 0.9,
     k: Annotated[int, typer.Option("--k", metavar="N", min=1, help="How many nearest items count.")] = 10,
-    data_dir: Annotated[
-        Path | None, typer.Option("--data-dir", metavar="DIR", help="Where the files of the data set are.")
-    ] = None,
-    labels: Annotated[Path | None, typer.Option("--labels", metavar="FILE.npy", help="Labels of a .npy file.")] = None,
+    data_dir: DataDir = None,
+    labels: LabelsFile = None,
     backbone: Annotated[
         str | None, typer.Option("--backbone", metavar="NAME", help="The network that makes features of images.")
     ] = None,

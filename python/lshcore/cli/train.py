@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import arguments_of, usage
+from .options import DataDir, DatasetName, ImageSize, LabelsFile, Offline, Weights, arguments_of, usage
 from .progress import Progress
 
 if TYPE_CHECKING:
@@ -17,12 +17,7 @@ Texts = list[str] | None
 
 def train_command(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where what is learnt goes.")],
-    dataset: Annotated[
-        str,
-        typer.Option(
-            "--dataset", metavar="NAME|FILE|folder:DIR", help="A name of `lshcore datasets`, features, or images."
-        ),
-    ] = "digits",
+    dataset: DatasetName = "digits",
     method: Annotated[
         str, typer.Option("--method", metavar="NAME", help="A method of `lshcore methods` that has a hasher.")
     ] = "orthohash",
@@ -31,22 +26,13 @@ def train_command(
         Texts,
         typer.Option("--set", metavar="NAME=VALUE", help="An argument of the hasher; repeatable: --set epochs=50."),
     ] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option("--data-dir", metavar="DIR", help="Where the files of the data set are.")
-    ] = None,
-    labels: Annotated[Path | None, typer.Option("--labels", metavar="FILE.npy", help="Labels of a .npy file.")] = None,
+    data_dir: DataDir = None,
+    labels: LabelsFile = None,
     backbone: Annotated[
         str | None, typer.Option("--backbone", metavar="NAME", help="The network that makes features, or pixels.")
     ] = None,
-    weights: Annotated[
-        str | None,
-        typer.Option(
-            "--weights", metavar="NAME|FILE|random", help="Weights of the backbone; published ones by default."
-        ),
-    ] = None,
-    image_size: Annotated[
-        int | None, typer.Option("--image-size", metavar="N", min=8, help="Side of the images the backbone sees.")
-    ] = None,
+    weights: Weights = None,
+    image_size: ImageSize = None,
     finetune: Annotated[
         bool, typer.Option("--finetune", help="Train the backbone too, at a learning rate of its own.")
     ] = False,
@@ -63,7 +49,7 @@ def train_command(
     device: Annotated[
         str | None, typer.Option("--device", metavar="cpu|cuda", help="Where to train; a GPU if there is one.")
     ] = None,
-    offline: Annotated[bool, typer.Option("--offline", help="Download no weights.")] = False,
+    offline: Offline = False,
 ) -> None:
     """Learn a hasher, with its preprocessing, from the train part of a data set. Killed, the same command goes on.
 

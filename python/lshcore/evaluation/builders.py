@@ -170,6 +170,8 @@ def build_codes(configuration: Configuration, prepared: Prepared, seed: int, n_j
     else:
         hasher, train_seconds = model.hasher, 0.0
         settings = {"model": model.path, "model_split": model.split} | _settings(hasher, "n_bits")
+    constant = len(getattr(hasher, "constant_bits_", ()))
+    settings |= {"constant_bits": constant} if constant else {}
     clock = _Clock()
     rank_gallery = None
     index: Index

@@ -76,8 +76,11 @@ def _quality_names(report: Report, k: Sequence[int]) -> list[str]:
 def _cost(report: Report) -> list[Column]:
     extracted = any(features["extract_ms"] is not None for features in report["features"])
     extract = Column("extract\nan image", lambda row: _milliseconds(features_of(report, row)["extract_ms"] or 0.0))
+    learnt = any(row["seconds"]["train"] >= 1 for row in report["results"])
+    train = Column("train\nseconds", lambda row: _milliseconds(row["seconds"]["train"]))
     return [
         *[extract] * extracted,
+        *[train] * learnt,
         Column("candidates", lambda row: f"{100 * row['metrics']['candidates_share']:.1f} %"),
         _stage("encode", "encode"),
         _stage("probe", "probe"),

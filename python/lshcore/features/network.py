@@ -20,18 +20,18 @@ _TRIED_ON = 16
 _TRY_FROM = 1000
 
 
-def resolve_device(device: str | None) -> str:
-    """ "cpu" or "cuda"; the GPU if there is one and nothing else was asked for.
+def resolve_device(device: str | None, where: str = "extract") -> str:
+    """ "cpu" or "cuda"; the GPU if there is one and nothing else was asked for; `where` starts a message.
 
     Raises
     ------
     ValueError
         If it is unknown, or there is no such device.
     """
-    check_choice(device, "extract", "device", ("cpu", "cuda", None))
+    check_choice(device, where, "device", ("cpu", "cuda", None))
     available = import_torch().cuda.is_available()
     if device == "cuda" and not available:
-        raise ValueError("extract: device 'cuda' was asked for, and torch finds no GPU that it can use")
+        raise ValueError(f"{where}: device 'cuda' was asked for, and torch finds no GPU that it can use")
     return device or ("cuda" if available else "cpu")
 
 

@@ -116,7 +116,7 @@ def finetune(
     from .pictures import Part, Pictures
 
     part = Part(images, chosen)
-    device = resolve_device(hasher.device)
+    device = resolve_device(hasher.device, _WHERE)
     views = getattr(learners, type(hasher).__name__).views if augment else 1
     count = default_workers(device) if workers is None else workers
     body = copy.deepcopy(backbone.module)

@@ -74,7 +74,7 @@ def fit_features(
     from .checkpoints import fingerprint
     from .training import Features
 
-    device = resolve_device(hasher.device)
+    device = resolve_device(hasher.device, f"{type(hasher).__name__}.fit")
     if labels is not None:
         labels = compact(labels)
     identity = {} if folder is None else {"dim": x.shape[1], "rows": len(x), "data": fingerprint(x, labels)}
@@ -96,25 +96,26 @@ def learn(
     source, labels, device = material.source, material.labels, material.device
     seed = resolve_seed(hasher.random_state, where)
     rows, queries, gallery = split(len(source), hasher.validation, seed, material.most)
+    arguments = {name: _plain(value) for name, value in hasher.get_params().items()}
     schedule = Schedule(
-        hasher.epochs,
-        hasher.batch_size or min(512, max(64, len(rows) // 100)),
-        hasher.learning_rate,
-        hasher.weight_decay,
-        hasher.patience,
+        arguments["epochs"],
+        arguments["batch_size"] or min(512, max(64, len(rows) // 100)),
+        arguments["learning_rate"],
+        arguments["weight_decay"],
+        arguments["patience"],
         material.body_learning_rate,
-        hasher.bf16,
+        bool(arguments["bf16"]),
     )
     saved = None
     if folder is not None:
-        arguments = {**hasher.get_params(), "random_state": seed, "device": device}
+        arguments |= {"random_state": seed, "device": device}
         saved = Checkpoint(folder, {"method": type(hasher).__name__, "arguments": arguments, **material.identity})
     with threads(), torch.random.fork_rng():
         torch.manual_seed(seed)
         task = learners.Task(
             dim=material.dim,
             n_bits=n_bits,
-            n_rows=len(source),
+            rows=torch.from_numpy(rows),
             read=source.read,
             labels=None if labels is None else ByLabel(labels, device),
             seed=seed,
@@ -138,6 +139,13 @@ def learn(
     hasher.history_ = history
     bits = hasher._project(seen, 1) >= 0
     hasher.constant_bits_ = np.flatnonzero((bits == bits[0]).all(axis=0)).tolist()
+
+
+def _plain(value: Any) -> Any:
+    """Numbers of NumPy as those of Python, also within sequences."""
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def count_threads(learner: "Learner", batch_size: int) -> int:

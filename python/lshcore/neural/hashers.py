@@ -185,16 +185,20 @@ class NeuralHasher(TrainedHasher):
     def _check_arguments(self, where: str, n_rows: int) -> None:
         if n_rows < 2:
             raise ValueError(f"{where}: X must have at least 2 rows (n_samples), got {n_rows} sample")
+        if not isinstance(self.hidden, Sequence) or isinstance(self.hidden, str):
+            raise TypeError(f"{where}: hidden must be a sequence of widths, got {self.hidden!r}")
         for width in self.hidden:
             as_integer(width, where, "each of hidden", low=1)
         if self.patience is not None:
             as_integer(self.patience, where, "patience", low=1)
         for name, value in self.get_params().items():
-            if name in _COUNTS and not (value is None and name == "batch_size"):
+            if value is None and getattr(type(self), name) is None:
+                continue  # chosen for the data
+            if name in _COUNTS:
                 as_integer(value, where, name, low=_COUNTS[name])
             elif name in _CHOICES:
                 check_choice(value, where, name, _CHOICES[name])
-            elif name in _RANGES and not (value is None and name == "scale"):
+            elif name in _RANGES:
                 low, high = _RANGES[name]
                 if not isinstance(value, Real) or isinstance(value, bool):
                     raise TypeError(f"{where}: {name} must be a number, got {value!r}")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from . import losses
 from .heads import Head, half_half, sign
 from .layers import Layer
-from .sampling import ByLabel, BySimilarity, Relevance, codebook, draw_negatives, generator
+from .sampling import ByLabel, BySimilarity, Relevance, codebook, draw_negatives, draw_rows, generator
 
 Terms = dict[str, Tensor]
 
@@ -23,8 +23,10 @@ class Task:
 
     Parameters
     ----------
-    dim, n_bits, n_rows : int
-        Columns, bits of a code, and training rows.
+    dim, n_bits : int
+        Columns, and bits of a code.
+    rows : int64 (n,)
+        The rows to train on.
     read : callable
         Features (b, dim) of rows int64 (b,), on the device.
     labels : ByLabel or None
@@ -35,7 +37,7 @@ class Task:
 
     dim: int
     n_bits: int
-    n_rows: int
+    rows: Tensor
     read: Callable[[Tensor], Tensor]
     labels: ByLabel | None
     seed: int
@@ -43,7 +45,7 @@ class Task:
 
     def relevance(self, share: float) -> Relevance:
         """By label, or else by the top share of cosines."""
-        return self.labels or BySimilarity(self.read, self.n_rows, share, self.seed)
+        return self.labels or BySimilarity(self.read, self.rows, share, self.seed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +148,7 @@ class NeuralLSH(Learner):
             options["negatives"],
             options["n_negatives"],
             batch.rows,
-            self.task.n_rows,
+            self.task.rows,
             self.relevant,
             lambda others: cosines(batch.x, self.task.read(others)),
             batch.draw,
@@ -181,7 +183,7 @@ class RelevanceLSH(Learner):
         if options["positives"] == "label":
             self.relevant = task.relevance(2.0 ** -options["key_bits"])
         else:
-            self.relevant = BySimilarity(task.read, task.n_rows, 2.0 ** -options["key_bits"], task.seed)
+            self.relevant = BySimilarity(task.read, task.rows, 2.0 ** -options["key_bits"], task.seed)
 
     def make_head(self) -> Head:
         return Head(self.task.dim, self.options["embedding"], self.options["hidden"], unit=True)
@@ -207,7 +209,7 @@ class RelevanceLSH(Learner):
         rows = batch.rows
         query = self.query_head(batch.x)
         if self.task.whole:
-            rows = torch.randint(self.task.n_rows, (options["n_corpus"],), generator=batch.draw)
+            rows = draw_rows(self.task.rows, options["n_corpus"], batch.draw)
         corpus = self.head(self.task.read(rows) if self.task.whole else batch.x)
         relevant = self.relevant(batch.rows, rows)
         if self.stage == 0:

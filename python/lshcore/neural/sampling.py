@@ -14,6 +14,8 @@ NEGATIVES = ("all", "uniform", "hard")
 _SAMPLE = 2048
 _POOL = 1024
 
+_TRIES = 100
+
 
 def generator(*seeds: int) -> torch.Generator:
     """A generator that depends on all the numbers, as a run, an epoch and a step."""
@@ -64,9 +66,9 @@ class ByLabel:
 class BySimilarity:
     """Rows belong together whose cosine is among the top `share` of all pairs; what there is without labels."""
 
-    def __init__(self, features: Callable[[Tensor], Tensor], n_rows: int, share: float, seed: int) -> None:
+    def __init__(self, features: Callable[[Tensor], Tensor], rows: Tensor, share: float, seed: int) -> None:
         self._features = features
-        rows = torch.randperm(n_rows, generator=generator(seed))[:_SAMPLE]
+        rows = rows[torch.randperm(len(rows), generator=generator(seed))[:_SAMPLE]]
         unit = torch.nn.functional.normalize(features(rows))
         cosines = (unit @ unit.T)[~torch.eye(len(rows), dtype=torch.bool, device=unit.device)].sort().values
         self._threshold = float(cosines[int((1 - share) * (len(cosines) - 1))]) if len(cosines) else 0.0
@@ -84,7 +86,7 @@ def draw_negatives(
     kind: str,
     n_negatives: int,
     rows: Tensor,
-    n_rows: int,
+    among: Tensor,
     relevant: Relevance,
     cosines: Callable[[Tensor], Tensor],
     draw: torch.Generator,
@@ -98,7 +100,7 @@ def draw_negatives(
         `n_negatives` most similar ones of a thousand drawn.
     rows : int64 (b,)
         The batch.
-    n_rows : int
+    among : int64 (n,)
         Rows to draw from.
     cosines : callable
         Cosines (b, len(others)) between the features of the batch and those of other rows.
@@ -109,13 +111,19 @@ def draw_negatives(
     negative : bool (b, p)
     """
     if kind == "all":
-        return rows, ~relevant(rows, rows)
-    others = torch.randint(n_rows, (max(_POOL, 2 * n_negatives),), generator=draw)
+        return rows, (~relevant(rows, rows)).fill_diagonal_(False)  # a row without labels belongs together with itself
+    others = draw_rows(among, max(_POOL, 2 * n_negatives), draw)
     negative = ~relevant(rows, others)
+    negative &= (rows[:, None] != others).to(negative.device)
     score = cosines(others) if kind == "hard" else torch.rand(negative.shape, generator=draw).to(negative.device)
     score = score.masked_fill(~negative, -torch.inf)
     chosen = score.topk(min(n_negatives, len(others)), dim=1).indices
     return others, torch.zeros_like(negative).scatter_(1, chosen, True) & negative
+
+
+def draw_rows(among: Tensor, n: int, draw: torch.Generator) -> Tensor:
+    """Rows drawn with replacement, int64 (n,)."""
+    return among[torch.randint(len(among), (n,), generator=draw)]
 
 
 def codebook(n_classes: int, n_bits: int, draw: torch.Generator) -> Tensor:
@@ -133,10 +141,13 @@ def codebook(n_classes: int, n_bits: int, draw: torch.Generator) -> Tensor:
         hadamard = torch.ones(1, 1)
         while len(hadamard) < n_bits:
             hadamard = torch.cat([torch.cat([hadamard, hadamard], 1), torch.cat([hadamard, -hadamard], 1)])
-        order = torch.randperm(n_bits, generator=draw)
-        if n_classes < n_bits:  # without the row of ones, so that no bit is the same in every class for that alone
-            order = order[order != 0]
-        return torch.cat([hadamard[order], -hadamard[order]])[:n_classes]
+        for _ in range(_TRIES):  # signs, because the first column is all ones; again, where a bit is the same in all
+            rows = hadamard[torch.randperm(n_bits, generator=draw)]
+            rows = rows * (torch.randint(2, (n_bits, 1), generator=draw) * 2 - 1)
+            codes = torch.cat([rows, -rows])[:n_classes]
+            if not (codes == codes[0]).all(dim=0).any():
+                break
+        return codes
     codes = torch.empty(n_classes, n_bits)
     for i in range(n_classes):
         drawn = torch.randint(2, (100, n_bits), generator=draw).float() * 2 - 1

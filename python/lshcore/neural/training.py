@@ -20,6 +20,9 @@ from .validation import Validation
 PATIENCE_WITH_COLLAPSE = 3
 MOST_CONSTANT = 0.75
 
+# What codes can be made of.
+MOST_MARGIN = 1e15
+
 _ROWS = 4096
 
 
@@ -159,10 +162,14 @@ class Trainer:
                     self.checkpoint.write(progress, self.learner, optimiser, best)
             if best:
                 self.learner.load_state_dict(best)
+        if self.tell is not None:
+            self.tell(1.0, "trained")
         return progress.history
 
     def _epoch(self, progress: Progress, optimiser: torch.optim.Optimizer, best: Tensors) -> None:
-        stage, epoch, n_steps = progress.stage, progress.epoch, math.ceil(len(self.rows) / self.schedule.batch_size)
+        stage, epoch = progress.stage, progress.epoch
+        # Batches of equal size, and none of a single row, which has no variance.
+        n_steps = max(1, min(math.ceil(len(self.rows) / self.schedule.batch_size), len(self.rows) // 2))
         total = self.schedule.epochs * n_steps
         order = torch.randperm(len(self.rows), generator=generator(self.seed, stage, epoch))
         parts = torch.from_numpy(self.rows)[order].tensor_split(n_steps)[progress.step :]
@@ -195,21 +202,23 @@ class Trainer:
         """Look at the codes, keep the best weights, and say whether the stage is over."""
         terms = {name: total / progress.step for name, total in progress.sums.items()}
         score = None
-        last = progress.epoch + 1 >= self.schedule.epochs
+        over = progress.epoch + 1 >= self.schedule.epochs
         if self.validation is not None:
-            score, bits = self.validation(self.learner, by_codes=progress.stage == self.learner.stages - 1)
-            progress.collapsed = progress.collapsed + 1 if worthless(bits) else 0
-            if progress.collapsed >= (1 if last else PATIENCE_WITH_COLLAPSE):
-                raise Collapse(_collapse(bits, terms, self.learner, progress.epoch))
+            score, margins = self.validation(self.learner, by_codes=progress.stage == self.learner.stages - 1)
+            _check_margins(margins, self.learner, progress.epoch)
             progress.waited += 1
             if progress.best is None or score > progress.best:
                 progress.best, progress.waited = score, 0
                 best.clear()
                 best.update({name: tensor.detach().clone() for name, tensor in self.learner.state_dict().items()})
+            over = over or (self.schedule.patience is not None and progress.waited >= self.schedule.patience)
+            bits = margins >= 0
+            progress.collapsed = progress.collapsed + 1 if worthless(bits) else 0
+            if progress.collapsed >= (1 if over else PATIENCE_WITH_COLLAPSE):
+                raise Collapse(_collapse(bits, terms, self.learner, progress.epoch))
         progress.history.append({"stage": progress.stage, "epoch": progress.epoch, "terms": terms, "map": score})
         progress.epoch, progress.step, progress.sums = progress.epoch + 1, 0, {}
-        patience = self.schedule.patience
-        progress.finished = last or (patience is not None and progress.waited >= patience)
+        progress.finished = over
 
 
 def make_optimiser(learner: Learner, schedule: Schedule) -> torch.optim.Optimizer:
@@ -244,11 +253,21 @@ def _check_finite(sums: Mapping[str, float], learner: Learner, epoch: int) -> No
             )
 
 
+def _check_margins(margins: NDArray[np.float32], learner: Learner, epoch: int) -> None:
+    if not np.abs(margins).max(initial=0.0) <= MOST_MARGIN:  # NaN is neither
+        raise Collapse(
+            f"training {type(learner).__name__} stopped after epoch {epoch + 1}: margins are beyond {MOST_MARGIN:g}, "
+            f"though the terms of the loss are finite; lower learning_rate, and give features that are centred and of "
+            f"length 1"
+        )
+
+
 def _collapse(bits: NDArray[np.bool_], terms: Mapping[str, float], learner: Learner, epoch: int) -> str:
     constant = int((bits == bits[0]).all(axis=0).sum())
     what = "all codes are equal" if constant == bits.shape[1] else f"{constant} of {bits.shape[1]} bits are constant"
     said = ", ".join(f"{name} {value:.4g}" for name, value in terms.items())
-    least = min(terms, key=lambda name: terms[name])
+    suspects = [name for name in terms if name in learner.remedies] or list(terms)
+    least = min(suspects, key=lambda name: terms[name])
     remedy = learner.remedies.get(least) or "lower learning_rate, or raise batch_size"
     return (
         f"training {type(learner).__name__} stopped after epoch {epoch + 1}: {what} (terms of the loss: {said}); "

@@ -41,17 +41,17 @@ class Validation:
         self._queries, self._gallery = torch.from_numpy(queries), torch.from_numpy(gallery)
         self._labels = self._neighbours(learner) if labels is None else (labels[queries], labels[gallery])
 
-    def __call__(self, learner: Learner, by_codes: bool = True) -> tuple[float, NDArray[np.bool_]]:
-        """`map` of the queries by Hamming distance, or by cosine of the margins, and the bits of the gallery rows."""
+    def __call__(self, learner: Learner, by_codes: bool = True) -> tuple[float, NDArray[np.float32]]:
+        """`map` of the queries, by Hamming distance or by cosine of the margins, and the margins of gallery rows."""
         queries = outputs(self._source, self._queries, learner, learner.margins_query)
         gallery = outputs(self._source, self._gallery, learner, learner.margins)
         if by_codes:
-            codes, gallery_codes = BinaryCodes.from_signs(queries), BinaryCodes.from_signs(gallery)
+            codes, gallery_codes = BinaryCodes.from_bools(queries >= 0), BinaryCodes.from_bools(gallery >= 0)
             score = metrics.hamming_ranking(codes, gallery_codes, *self._labels)["map"]
         else:
             index = FlatIndex(vectors="float32").add(gallery)
             score = metrics.evaluate(index, queries, *self._labels, rank="cosine")["map"]
-        return float(score), gallery >= 0
+        return float(score), gallery
 
     def _neighbours(self, learner: Learner) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """A label for each query, which its nearest rows of the gallery have."""
