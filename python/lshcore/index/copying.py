@@ -45,10 +45,11 @@ def reduce(index: "Rows") -> tuple[Any, ...]:
                 f"{type(index).__name__}: a pickle keeps only where an index is saved, and this one {what}; "
                 "call save(path) first"
             )
-        return reopen, (str(origin.folder), origin.generation)
+        (commit,) = origin.commits[origin.folder]
+        return reopen, (str(origin.folder), commit)
 
 
-def reopen(path: str, generation: int) -> "Index":
+def reopen(path: str, commit: str) -> "Index":
     """The index that was pickled.
 
     Raises
@@ -59,7 +60,8 @@ def reopen(path: str, generation: int) -> "Index":
         If another generation has been saved there since, or it is damaged.
     """
     index = storage.open_index(path)
-    found = None if index._origin is None else index._origin.generation
-    if found != generation:
-        raise ValueError(f"{path} must hold the index that was pickled, generation {generation}, got {found}")
+    origin = index._origin
+    if origin is None or commit not in origin.commits[origin.folder]:
+        found = None if origin is None else origin.generation
+        raise ValueError(f"{path} must hold the index that was pickled, got another, at generation {found}")
     return index

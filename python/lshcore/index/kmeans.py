@@ -138,7 +138,9 @@ class KMeansIndex(Index):
         rest = {name: value for name, value in arguments.items() if name != "trained"}
         index = cls(codes=hasher, **rest)
         if "centroids" in arrays:
-            centroids = as_matrix(arrays["centroids"], "KMeansIndex", min_rows=index.n_clusters)
+            centroids = as_matrix(arrays["centroids"], "KMeansIndex")
+            if len(centroids) != index.n_clusters:
+                raise ValueError(f"centroids must be n_clusters = {index.n_clusters}, got {len(centroids)}")
             trained = arguments["trained"]
             clustering = _Clustering(centroids, float(trained["inertia"]), int(trained["rounds"]))
             index._keep(clustering, index._make_core(_core.ClusterKeys(centroids), centroids.shape[1]))
@@ -183,10 +185,8 @@ class KMeansIndex(Index):
         return self
 
     def _keep(self, trained: _Clustering, core: _core.Index) -> None:
-        self.centroids_ = trained.centroids
-        self.inertia_ = trained.inertia
-        self.n_iter_ = trained.rounds
-        self._core = core
+        # In one step: Ctrl-C between two would leave centroids that are not the core's.
+        vars(self).update(centroids_=trained.centroids, inertia_=trained.inertia, n_iter_=trained.rounds, _core=core)
 
     def _train(
         self,

@@ -89,7 +89,13 @@ class Names:
         start, stop = self._offsets[number : number + 2].tolist()
         if start == stop:
             raise ValueError(f"the index must have a name for each row, got none for row {number}: it is damaged")
-        return self._content[start:stop].decode(*_CODEC)
+        return self._decode(start, stop)
+
+    def _decode(self, start: int, stop: int) -> str:
+        try:
+            return self._content[start:stop].decode(*_CODEC)
+        except UnicodeDecodeError as error:
+            raise ValueError(f"the index must have names that are texts, got {error.reason}: it is damaged") from error
 
     def _numbers(self) -> dict[str, int]:
         if self._known is None:
@@ -106,7 +112,7 @@ class Names:
             if ends[number] == ends[number + 1]:
                 empty += 1
             else:
-                known[self._content[ends[number] : ends[number + 1]].decode(*_CODEC)] = number
+                known[self._decode(ends[number], ends[number + 1])] = number
         if len(known) + empty != len(ends) - 1:
             raise ValueError("the index must have names that differ, got one twice: it is damaged")
         known.update((name, number) for number, name in enumerate(self._tail, len(ends) - 1))

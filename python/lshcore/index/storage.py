@@ -118,8 +118,9 @@ def save(index: "Rows", path: str | os.PathLike[str], n_jobs: int | None = None)
             "segments": entries,
         }
         commit = meta["commit"] = _digest(arrays, meta)
-        # A write that fails at its last step may have been the commit.
-        index._origin = replace(origin, commits={**origin.commits, place: {**ours, commit: files}})
+        # A write that fails at its last step may have been the commit; one that failed before must not stop the next.
+        before = ours or ({} if found is None else {found["commit"]: Files()})
+        index._origin = replace(origin, commits={**origin.commits, place: {**before, commit: files}})
         write_state(folder, STEM, arrays, meta)
         index._origin = Origin(place, meta["generation"], {**origin.commits, place: {commit: files}})
         _sweep(folder, meta)
