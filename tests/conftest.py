@@ -11,6 +11,9 @@ import pytest
 from hypothesis import settings
 from numpy.typing import NDArray
 
+# Tests run side by side, a process a core: threads of BLAS and torch would wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 settings.register_profile("lshcore", deadline=None, max_examples=50)
 settings.load_profile("lshcore")
 
