@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -71,9 +72,17 @@ class Features:
             yield self.read(part)
 
     def batches(self, parts: Sequence[Tensor], seed: int, epoch: int) -> Iterator[tuple[Tensor, Sequence[Tensor]]]:
-        """As `Source` says."""
-        for rows in parts:
-            yield rows, [self.read(rows)]
+        """As `Source` says; on a CPU the next rows are gathered while the last ones are learnt from."""
+        if self._x.device.type != "cpu":
+            yield from ((rows, [self.read(rows)]) for rows in parts)
+            return
+        matrix = self._x.numpy()  # NumPy gathers with one thread, and lets others run
+        with ThreadPoolExecutor(1) as loader:
+            following = [loader.submit(matrix.take, part.numpy(), 0) for part in parts[:1]]
+            for i, rows in enumerate(parts):
+                x = torch.from_numpy(following.pop().result())
+                following += [loader.submit(matrix.take, part.numpy(), 0) for part in parts[i + 1 : i + 2]]
+                yield rows, [x]
 
 
 @dataclass(frozen=True)
