@@ -90,7 +90,7 @@ class LSHNeighborsTransformer(Estimator):
         return self
 
     def __getstate__(self) -> dict[str, Any]:
-        # So that a fitted one can be pickled, as scikit-learn's caches do: an index in memory cannot be, and is made again.
+        # So that a fitted one can be pickled, as scikit-learn's caches do; its index is made again.
         state = self.__dict__.copy()
         if "index_" in state:
             state["index_"] = self.index_.hasher, self.index_.positions
