@@ -6,11 +6,12 @@ from typing import Annotated
 import typer
 
 from .ids import read_ids, typed
+from .options import Device, IndexDir, Jobs, MovedWeights, Offline
 from .progress import Progress
 
 
 def add_command(
-    index: Annotated[Path, typer.Argument(metavar="INDEX", help="The directory of the index.", show_default=False)],
+    index: IndexDir,
     source: Annotated[str, typer.Argument(metavar="folder:DIR|FILE", help="Images, or features.", show_default=False)],
     update: Annotated[
         bool, typer.Option("--update", help="Replace rows whose ids are there already; else they are left.")
@@ -18,14 +19,10 @@ def add_command(
     listed: Annotated[
         Path | None, typer.Option("--ids", metavar="FILE", help="Ids of the rows of features, one a line.")
     ] = None,
-    weights: Annotated[
-        str | None, typer.Option("--weights", metavar="FILE", help="Where the weights of the network are now.")
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option("--device", metavar="cpu|cuda", help="Where the backbone runs; a GPU if there is one.")
-    ] = None,
-    offline: Annotated[bool, typer.Option("--offline", help="Download no weights.")] = False,
-    jobs: Annotated[int | None, typer.Option("--jobs", metavar="N", help="Threads; all CPUs by default.")] = None,
+    weights: MovedWeights = None,
+    device: Device = None,
+    offline: Offline = False,
+    jobs: Jobs = None,
 ) -> None:
     """Add images of a folder that are not there yet, or rows of features, to an index that `lshcore build` made.
 

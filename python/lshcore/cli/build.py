@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from .hashing import METHOD, hashing
-from .options import usage
+from .hashing import HasherArguments, MethodName, ModelDir, hashing
+from .options import Backbone, DataDir, Device, Jobs, Offline, Pixels, Weights, usage
 from .progress import Progress
 
 TABLES, KEY_BITS = 8, 12
@@ -20,42 +20,21 @@ def build_command(
         ),
     ],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the index goes.")],
-    data_dir: Annotated[
-        Path | None, typer.Option("--data-dir", metavar="DIR", help="Where the files of the data set are.")
-    ] = None,
+    data_dir: DataDir = None,
     labels: Annotated[
         Path | None, typer.Option("--labels", metavar="FILE.npy", help="Labels of a .npy file, to learn from.")
     ] = None,
-    backbone: Annotated[
-        str | None, typer.Option("--backbone", metavar="NAME", help="The network that makes features, or pixels.")
-    ] = None,
-    weights: Annotated[
-        str | None,
-        typer.Option(
-            "--weights", metavar="NAME|FILE|random", help="Weights of the backbone; published ones by default."
-        ),
-    ] = None,
-    image_size: Annotated[
-        int | None, typer.Option("--image-size", metavar="N", min=1, help="Pixels a side; as published by default.")
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option("--device", metavar="cpu|cuda", help="Where the backbone runs; a GPU if there is one.")
-    ] = None,
-    offline: Annotated[bool, typer.Option("--offline", help="Download no weights.")] = False,
-    method: Annotated[
-        str | None,
-        typer.Option("--method", metavar="NAME", help=f"A method that has a hasher; {METHOD} by default."),
-    ] = None,
+    backbone: Backbone = None,
+    weights: Weights = None,
+    image_size: Pixels = None,
+    device: Device = None,
+    offline: Offline = False,
+    method: MethodName = None,
     bits: Annotated[
         int | None, typer.Option("--bits", metavar="N", min=1, help="Bits of a code; those of all keys by default.")
     ] = None,
-    arguments: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="An argument of the hasher; repeatable."),
-    ] = None,
-    model: Annotated[
-        str | None, typer.Option("--model", metavar="DIR", help="What `lshcore train` made, in place of a method.")
-    ] = None,
+    arguments: HasherArguments = None,
+    model: ModelDir = None,
     tables: Annotated[
         int | None, typer.Option("--tables", metavar="N", min=1, help=f"Hash tables; {TABLES} by default.")
     ] = None,
@@ -70,7 +49,7 @@ def build_command(
         str, typer.Option("--vectors", metavar="NAME", help="float16, float32 or none: kept to rank by.")
     ] = "float16",
     seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, max=2**32 - 1, help="Of hasher and clusters.")] = 0,
-    jobs: Annotated[int | None, typer.Option("--jobs", metavar="N", help="Threads; all CPUs by default.")] = None,
+    jobs: Jobs = None,
 ) -> None:
     """Index a data set, features or a folder of images, and keep that: lshcore search, add and remove use it.
 

@@ -1,16 +1,14 @@
 """`lshcore compact`: an index on disk without what was removed from it."""
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
+from .options import IndexDir, Jobs
 from .progress import Progress
 
 
 def compact_command(
-    index: Annotated[Path, typer.Argument(metavar="INDEX", help="The directory of the index.", show_default=False)],
-    jobs: Annotated[int | None, typer.Option("--jobs", metavar="N", help="Threads; all CPUs by default.")] = None,
+    index: IndexDir,
+    jobs: Jobs = None,
 ) -> None:
     """Put all rows of an index together, without those removed; no answer changes."""
     from ..index import open_index

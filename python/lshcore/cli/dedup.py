@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from .hashing import METHOD, hashing
-from .options import usage
+from .hashing import HasherArguments, MethodName, ModelDir, hashing
+from .options import Backbone, DataDir, Device, Jobs, Offline, Pixels, Weights, usage
 from .progress import Progress
 
 BITS = 64
@@ -23,44 +23,23 @@ def dedup_command(
     against: Annotated[
         str | None, typer.Option("--against", metavar="OTHER", help="Find pairs with these, rather than groups.")
     ] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option("--data-dir", metavar="DIR", help="Where the files of the data set are.")
-    ] = None,
-    backbone: Annotated[
-        str | None, typer.Option("--backbone", metavar="NAME", help="The network that makes features, or pixels.")
-    ] = None,
-    weights: Annotated[
-        str | None,
-        typer.Option(
-            "--weights", metavar="NAME|FILE|random", help="Weights of the backbone; published ones by default."
-        ),
-    ] = None,
-    image_size: Annotated[
-        int | None, typer.Option("--image-size", metavar="N", min=1, help="Pixels a side; as published by default.")
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option("--device", metavar="cpu|cuda", help="Where the backbone runs; a GPU if there is one.")
-    ] = None,
-    offline: Annotated[bool, typer.Option("--offline", help="Download no weights.")] = False,
-    method: Annotated[
-        str | None,
-        typer.Option("--method", metavar="NAME", help=f"A method that has a hasher; {METHOD} by default."),
-    ] = None,
+    data_dir: DataDir = None,
+    backbone: Backbone = None,
+    weights: Weights = None,
+    image_size: Pixels = None,
+    device: Device = None,
+    offline: Offline = False,
+    method: MethodName = None,
     bits: Annotated[
         int | None, typer.Option("--bits", metavar="N", min=1, help=f"Bits of a code; {BITS} by default.")
     ] = None,
-    arguments: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="An argument of the hasher; repeatable."),
-    ] = None,
-    model: Annotated[
-        str | None, typer.Option("--model", metavar="DIR", help="What `lshcore train` made, in place of a method.")
-    ] = None,
+    arguments: HasherArguments = None,
+    model: ModelDir = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE.jsonl", help="Where lines of JSON go; stdout by default.")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, max=2**32 - 1, help="Of the hasher.")] = 0,
-    jobs: Annotated[int | None, typer.Option("--jobs", metavar="N", help="Threads; all CPUs by default.")] = None,
+    jobs: Jobs = None,
 ) -> None:
     """Report groups of items whose codes are within a Hamming radius, none missed; nothing is changed or removed.
 

@@ -1,13 +1,12 @@
 """`lshcore describe`: what an index on disk is made of."""
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
+
+from .options import IndexDir
 
 
 def describe_command(
-    index: Annotated[Path, typer.Argument(metavar="INDEX", help="The directory of the index.", show_default=False)],
+    index: IndexDir,
 ) -> None:
     """Show kind, rows, generation, hasher, bytes an item by part, and how full the buckets are."""
     from ..inspection import describe

@@ -10,7 +10,7 @@ import typer
 
 from .._progress import part
 from ..evaluation.presets import PRESETS, find_preset
-from .options import DataDir, DatasetName, ImageSize, LabelsFile, Offline, Weights, default, parse, seeds, usage
+from .options import DataDir, DatasetName, Device, ImageSize, LabelsFile, Offline, Weights, default, parse, seeds, usage
 from .progress import Progress
 
 if TYPE_CHECKING:
@@ -43,9 +43,7 @@ def eval_command(
     ] = None,
     weights: Weights = None,
     image_size: ImageSize = None,
-    device: Annotated[
-        str | None, typer.Option("--device", metavar="cpu|cuda", help="Where the backbone runs; a GPU if there is one.")
-    ] = None,
+    device: Device = None,
     offline: Offline = False,
     method: Annotated[Texts, _list("method", "NAME", "Methods to run, of `lshcore methods`, or all.")] = None,
     bits: Annotated[Texts, _list("bits", "N", "Code lengths that rank the whole gallery.")] = None,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import DataDir, Offline, usage
+from .options import DataDir, Device, Offline, Pixels, usage
 from .progress import Progress
 
 if TYPE_CHECKING:
@@ -32,16 +32,12 @@ def extract_command(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Where features go; LSHCORE_CACHE_DIR by default.")
     ] = None,
-    image_size: Annotated[
-        int | None, typer.Option("--image-size", metavar="N", min=1, help="Pixels a side; as published by default.")
-    ] = None,
+    image_size: Pixels = None,
     batch_size: Annotated[int, typer.Option("--batch-size", metavar="N", min=1, help="Images at a time.")] = 64,
     workers: Annotated[
         int | None, typer.Option("--workers", metavar="N", min=0, help="Processes that decode images.")
     ] = None,
-    device: Annotated[
-        str | None, typer.Option("--device", metavar="cpu|cuda", help="Where the backbone runs; a GPU if there is one.")
-    ] = None,
+    device: Device = None,
     dtype: Annotated[str, typer.Option("--dtype", metavar="NAME", help="float16 or float32, on disk.")] = "float16",
     bf16: Annotated[
         bool | None,

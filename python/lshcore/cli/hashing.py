@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,16 @@ if TYPE_CHECKING:
     from ..preprocess import Preprocess
 
 METHOD = "random-hyperplanes"
+
+MethodName = Annotated[
+    str | None, typer.Option("--method", metavar="NAME", help=f"A method that has a hasher; {METHOD} by default.")
+]
+HasherArguments = Annotated[
+    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="An argument of the hasher; repeatable.")
+]
+ModelDir = Annotated[
+    str | None, typer.Option("--model", metavar="DIR", help="What `lshcore train` made, in place of a method.")
+]
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,21 @@ Weights = Annotated[
 ImageSize = Annotated[
     int | None, typer.Option("--image-size", metavar="N", min=8, help="Side of the images the backbone sees.")
 ]
+Pixels = Annotated[
+    int | None, typer.Option("--image-size", metavar="N", min=1, help="Pixels a side; as published by default.")
+]
+Backbone = Annotated[
+    str | None, typer.Option("--backbone", metavar="NAME", help="The network that makes features, or pixels.")
+]
+Device = Annotated[
+    str | None, typer.Option("--device", metavar="cpu|cuda", help="Where the backbone runs; a GPU if there is one.")
+]
 Offline = Annotated[bool, typer.Option("--offline", help="Download no weights.")]
+IndexDir = Annotated[Path, typer.Argument(metavar="INDEX", help="The directory of the index.", show_default=False)]
+MovedWeights = Annotated[
+    str | None, typer.Option("--weights", metavar="FILE", help="Where the weights of the network are now.")
+]
+Jobs = Annotated[int | None, typer.Option("--jobs", metavar="N", help="Threads; all CPUs by default.")]
 
 
 def _whole(text: str) -> int:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from .options import DataDir, DatasetName, LabelsFile, usage
+from .options import DataDir, DatasetName, Jobs, LabelsFile, usage
 from .progress import Progress
 
 
@@ -23,7 +23,7 @@ def plan_command(
         int, typer.Option("--max-tables", metavar="N", min=1, max=64, help="Tables cost memory: four bytes an item.")
     ] = 32,
     seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, max=2**32 - 1, help="Of sample and planes.")] = 0,
-    jobs: Annotated[int | None, typer.Option("--jobs", metavar="N", help="Threads; all CPUs by default.")] = None,
+    jobs: Jobs = None,
 ) -> None:
     """Choose bits, tables and probes of an LSH index for a recall target; say what to expect, and measure it."""
     with usage("recall"):

@@ -6,10 +6,11 @@ from typing import Annotated
 import typer
 
 from .ids import read_ids, typed
+from .options import IndexDir
 
 
 def remove_command(
-    index: Annotated[Path, typer.Argument(metavar="INDEX", help="The directory of the index.", show_default=False)],
+    index: IndexDir,
     ids: Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Ids of rows.", show_default=False)] = None,
     listed: Annotated[Path | None, typer.Option("--from", metavar="FILE", help="Ids of rows, one a line.")] = None,
 ) -> None:

@@ -2,12 +2,11 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import usage
+from .options import Device, IndexDir, Jobs, MovedWeights, Offline, usage
 from .progress import Progress
 
 if TYPE_CHECKING:
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def search_command(
-    index: Annotated[Path, typer.Argument(metavar="INDEX", help="The directory of the index.", show_default=False)],
+    index: IndexDir,
     queries: Annotated[
         list[str], typer.Argument(metavar="IMAGE...|FILE", help="Images, or one file of features.", show_default=False)
     ],
@@ -27,14 +26,10 @@ def search_command(
     rank: Annotated[
         str | None, typer.Option("--rank", metavar="NAME", help="cosine, l2, margin or hamming; cosine with vectors.")
     ] = None,
-    weights: Annotated[
-        str | None, typer.Option("--weights", metavar="FILE", help="Where the weights of the network are now.")
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option("--device", metavar="cpu|cuda", help="Where the backbone runs; a GPU if there is one.")
-    ] = None,
-    offline: Annotated[bool, typer.Option("--offline", help="Download no weights.")] = False,
-    jobs: Annotated[int | None, typer.Option("--jobs", metavar="N", help="Threads; all CPUs by default.")] = None,
+    weights: MovedWeights = None,
+    device: Device = None,
+    offline: Offline = False,
+    jobs: Jobs = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON for each hit.")] = False,
 ) -> None:
     """Search an index by images, or by rows of features. Queries without any hit are named on stderr."""

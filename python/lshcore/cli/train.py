@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import DataDir, DatasetName, ImageSize, LabelsFile, Offline, Weights, arguments_of, usage
+from .options import Backbone, DataDir, DatasetName, ImageSize, LabelsFile, Offline, Weights, arguments_of, usage
 from .progress import Progress
 
 if TYPE_CHECKING:
@@ -28,9 +28,7 @@ def train_command(
     ] = None,
     data_dir: DataDir = None,
     labels: LabelsFile = None,
-    backbone: Annotated[
-        str | None, typer.Option("--backbone", metavar="NAME", help="The network that makes features, or pixels.")
-    ] = None,
+    backbone: Backbone = None,
     weights: Weights = None,
     image_size: ImageSize = None,
     finetune: Annotated[
