@@ -55,7 +55,7 @@ def train_command(
     """
     from ..data import check_name
     from ..evaluation import Sources, training
-    from ..evaluation.methods import check_arguments
+    from ..evaluation.methods import METHODS, check_arguments
     from ..evaluation.protocols import check_protocol
 
     with usage("dataset"):
@@ -77,7 +77,9 @@ def train_command(
         device=device,
         offline=offline,
     )
-    wanted = training.Wanted(method, bits, {**own, "device": device} if device else own, seed, protocol)
+    if device and "device" in METHODS[method].arguments:  # others have no choice of where they learn
+        own = {**own, "device": device}
+    wanted = training.Wanted(method, bits, own, seed, protocol)
     start = time.perf_counter()
     with Progress() as progress:
         if finetune:
