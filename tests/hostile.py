@@ -458,7 +458,10 @@ def attempt(folder: Folder, verify: str, mmap: bool, strict: bool) -> str:
             return "WRONG: a message of many lines"
         if isinstance(error, UnicodeError):
             return f"WRONG: {error!r}"
-        return "refused" if str(folder.path) in said else "refused late" if opened else f"WRONG: no file named: {said}"
+        # What another index lacks is no damage, and a search that wants it names no file.
+        if str(folder.path) not in said and (strict or not opened):
+            return f"WRONG: no file named: {said}"
+        return "refused late" if opened else "refused"
     except TypeError as error:  # by the index, of options that it has not
         return f"WRONG: {error!r}" if strict or not opened else "other index"
     except Exception as error:

@@ -115,13 +115,14 @@ Handle from_arrays(const Index& index, const py::dict& given, std::int64_t n_row
     return {borrow_segment(shape, n_rows, first_id, std::move(arrays), blocks)};
 }
 
-std::shared_ptr<Blocks> make_blocks(const Bytes& data, const Array<std::uint32_t>& crcs, std::int64_t block_bytes) {
+std::shared_ptr<Blocks> make_blocks(const Bytes& data, const Array<std::uint32_t>& crcs, std::int64_t block_bytes,
+                                    std::string source) {
     if (data.ndim() != 1) throw py::value_error("data: expected a 1-d array");
     if (block_bytes < 1) throw py::value_error("Blocks: block_bytes must be at least 1");
     const std::uint32_t* sums = vector_of(crcs, crcs.size(), "crcs");
     return std::make_shared<Blocks>(data.data(), static_cast<std::size_t>(data.size()),
                                     std::vector<std::uint32_t>(sums, sums + crcs.size()),
-                                    static_cast<std::size_t>(block_bytes), keep_alive(data));
+                                    static_cast<std::size_t>(block_bytes), keep_alive(data), std::move(source));
 }
 
 std::size_t byte_count(const Bytes& data) {
@@ -179,7 +180,8 @@ void restore(Index& index, const py::list& given, std::int64_t next_id) {
 
 void bind_segment(py::module_& m) {
     py::class_<Blocks, std::shared_ptr<Blocks>>(m, "Blocks")
-        .def(py::init(&make_blocks), "data"_a.noconvert(), "crcs"_a.noconvert(), "block_bytes"_a);
+        .def(py::init(&make_blocks), "data"_a.noconvert(), "crcs"_a.noconvert(), "block_bytes"_a,
+             "source"_a = "Segment");
     py::class_<Handle>(m, "Segment")
         .def_static("from_arrays", &from_arrays, "index"_a, "arrays"_a, "n_rows"_a, "first_id"_a = 0,
                     "blocks"_a = py::none())

@@ -21,12 +21,13 @@ std::string hexadecimal(std::uint32_t crc) {
 }  // namespace
 
 Blocks::Blocks(const std::uint8_t* data, std::size_t n, std::vector<std::uint32_t> crcs, std::size_t block_bytes,
-               std::shared_ptr<const void> keeper)
+               std::shared_ptr<const void> keeper, std::string source)
     : data_(data),
       n_(n),
       crcs_(std::move(crcs)),
       block_bytes_(block_bytes),
       keeper_(std::move(keeper)),
+      source_(std::move(source)),
       verified_(new std::atomic<std::uint8_t>[crcs_.size()]()),
       n_left_(crcs_.size()) {
     require(block_bytes >= 1, "Blocks: block_bytes must be at least 1");
@@ -46,9 +47,9 @@ void Blocks::verify(const char* array, std::size_t block) const {
     const std::size_t begin = block * block_bytes_, end = std::min(n_, begin + block_bytes_);
     const std::uint32_t found = crc32c(data_ + begin, end - begin);
     if (found != crcs_[block])
-        throw DamagedError("Segment: array '" + std::string(array) + "' is damaged: block " + std::to_string(block) +
+        throw DamagedError(source_ + ": array '" + std::string(array) + "' is damaged: block " + std::to_string(block) +
                            " (bytes " + std::to_string(begin) + " to " + std::to_string(end) + "): expected CRC-32C " +
-                           hexadecimal(crcs_[block]) + ", got " + hexadecimal(found));
+                           hexadecimal(crcs_[block]) + ", got " + hexadecimal(found) + "; restore it from a copy");
     if (verified_[block].exchange(1, std::memory_order_acq_rel) == 0) n_left_.fetch_sub(1, std::memory_order_acq_rel);
 }
 

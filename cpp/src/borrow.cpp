@@ -13,8 +13,9 @@
 namespace lshcore {
 namespace {
 
-[[noreturn]] void damaged(const std::string& array, const char* flaw) {
-    throw DamagedError("Segment: array '" + array + "' is damaged: " + flaw);
+[[noreturn]] void damaged(const Blocks* blocks, const std::string& array, const char* flaw) {
+    throw DamagedError((blocks != nullptr ? blocks->source() : "Segment") + ": array '" + array +
+                       "' is damaged: " + flaw);
 }
 
 std::string of_table(const char* array, std::size_t table) {
@@ -92,7 +93,7 @@ void Segment::verify(unsigned parts, int n_jobs) const {
     if (parts & kIds) {
         sums("ids", ids.stored());
         sums("ids_order", ids.order());
-        if (const char* flaw = ids.flaw()) damaged("ids", flaw);
+        if (const char* flaw = ids.flaw()) damaged(blocks.get(), "ids", flaw);
     }
     if (parts & kCodes) {
         sums("codes", codes);
@@ -103,7 +104,7 @@ void Segment::verify(unsigned parts, int n_jobs) const {
                 try {
                     check_padding({code(first), std::min(kRows, size() - first), words}, shape.n_bits);
                 } catch (const std::invalid_argument&) {
-                    damaged("codes", "padding bits must be zero");
+                    damaged(blocks.get(), "codes", "padding bits must be zero");
                 }
             });
     }
@@ -116,13 +117,15 @@ void Segment::verify(unsigned parts, int n_jobs) const {
         parallel_for(static_cast<std::int64_t>(tables.size()), n_jobs, [&](std::int64_t i, int) {
             const auto t = static_cast<std::size_t>(i);
             if (const char* flaw = tables[t].flaw(shape.universe, shape.shared_keys))
-                damaged(of_table("keys", t) + ", " + of_table("offsets", t) + ", " + of_table("rows", t), flaw);
+                damaged(blocks.get(), of_table("keys", t) + ", " + of_table("offsets", t) + ", " + of_table("rows", t),
+                        flaw);
         });
     }
     if (parts & kNorms) {
         sums("inverse_norms", inverse_norms);
         for (const float norm : inverse_norms)
-            if (!(norm >= 0.0f && std::isfinite(norm))) damaged("inverse_norms", "expected finite numbers from 0");
+            if (!(norm >= 0.0f && std::isfinite(norm)))
+                damaged(blocks.get(), "inverse_norms", "expected finite numbers from 0");
     }
     if (parts & kVectors) {
         sums("vectors", vectors);

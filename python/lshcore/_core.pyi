@@ -107,9 +107,12 @@ def rank_hamming(
 ) -> None: ...
 
 class Blocks:
-    """CRC-32C of each `block_bytes` of `data`, a whole file; the last block may be shorter. Borrows the data."""
+    """CRC-32C of each `block_bytes` of `data`, a whole file; the last block may be shorter. Borrows the data.
 
-    def __init__(self, data: _U8, crcs: _U32, block_bytes: int) -> None: ...
+    `source` is what errors name: the file.
+    """
+
+    def __init__(self, data: _U8, crcs: _U32, block_bytes: int, source: str = "Segment") -> None: ...
 
 class Segment:
     """Rows and their tables; immutable.

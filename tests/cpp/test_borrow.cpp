@@ -96,7 +96,7 @@ struct File {
 
     /// block 0: without checksums.
     std::shared_ptr<const Segment> borrow(const std::vector<std::uint32_t>& sums, std::size_t block) {
-        auto blocks = block == 0 ? nullptr : std::make_shared<const Blocks>(data(), n, sums, block, nullptr);
+        auto blocks = block == 0 ? nullptr : std::make_shared<const Blocks>(data(), n, sums, block, nullptr, "Segment");
         return borrow_segment(shape, n_rows, first_id, arrays(), std::move(blocks));
     }
 };
@@ -175,7 +175,7 @@ TEST_CASE("borrow: arrays of the wrong size, place or index are refused at once"
         Id first = 0;
         spoil(arrays, shape, n, first);
         auto blocks = with_blocks ? std::make_shared<const Blocks>(file.data(), 64, block_crcs(file.data(), 64, 64, 1),
-                                                                   64, nullptr)
+                                                                   64, nullptr, "Segment")
                                   : nullptr;
         CHECK_THROWS_WITH_AS(borrow_segment(shape, n, first, arrays, blocks), doctest::Contains(why),
                              std::invalid_argument);

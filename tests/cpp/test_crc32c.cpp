@@ -86,13 +86,13 @@ TEST_CASE("blocks: damage is found where it is read, and named") {
     const auto crcs = block_crcs(data.data(), data.size(), 64, 1);
     REQUIRE(crcs.size() == 16);
     data[130] ^= 4;  // in block 2
-    const auto make = [&] { return Blocks(data.data(), data.size(), crcs, 64, nullptr); };
+    const auto make = [&] { return Blocks(data.data(), data.size(), crcs, 64, nullptr, "some.file"); };
     const auto good = make();
     good.check("codes", data.data() + 192, 808, 2);
     good.touch("codes", data.data() + 192, 1);
     good.check("codes", data.data() + 100, 28, 1);
     good.check("codes", data.data() + 129, 0, 1);
-    const char* expected = "array 'codes' is damaged: block 2 (bytes 128 to 192): expected CRC-32C 0x";
+    const char* expected = "some.file: array 'codes' is damaged: block 2 (bytes 128 to 192): expected CRC-32C 0x";
     for (int again = 0; again < 2; ++again) {
         CHECK_THROWS_WITH_AS(good.touch("codes", data.data() + 100, 29), doctest::Contains(expected), DamagedError);
         CHECK_THROWS_WITH_AS(good.check("codes", data.data(), 1000, 3), doctest::Contains(expected), DamagedError);
@@ -107,9 +107,9 @@ TEST_CASE("blocks: damage is found where it is read, and named") {
     CHECK(!good.holds(data.data() + 990, 11));
     CHECK(!good.holds(data.data() + 990, ~std::size_t{0}));
     CHECK(!good.holds(&expected, 1));
-    CHECK_THROWS_WITH_AS(Blocks(data.data(), 1025, crcs, 64, nullptr), doctest::Contains("17 checksums for 1025"),
-                         std::invalid_argument);
-    CHECK_THROWS_AS(Blocks(data.data(), 1000, crcs, 0, nullptr), std::invalid_argument);
+    CHECK_THROWS_WITH_AS(Blocks(data.data(), 1025, crcs, 64, nullptr, "some.file"),
+                         doctest::Contains("17 checksums for 1025"), std::invalid_argument);
+    CHECK_THROWS_AS(Blocks(data.data(), 1000, crcs, 0, nullptr, "some.file"), std::invalid_argument);
 }
 
 TEST_CASE("buffer: its own values or somebody else's, alive as long as a copy is") {

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "lshcore/types.h"
@@ -13,10 +14,12 @@ namespace lshcore {
 /// Any number of threads may check at once: a block that two of them meet is read twice.
 class Blocks {
    public:
-    /// crcs[i]: CRC-32C of the i-th block_bytes of the data; the last block may be shorter.
+    /// crcs[i]: CRC-32C of the i-th block_bytes of the data; the last block may be shorter. `source`: whose bytes these
+    /// are, for messages: the name of a file.
     Blocks(const std::uint8_t* data, std::size_t n, std::vector<std::uint32_t> crcs, std::size_t block_bytes,
-           std::shared_ptr<const void> keeper);
+           std::shared_ptr<const void> keeper, std::string source);
 
+    const std::string& source() const { return source_; }
     bool holds(const void* data, std::size_t n) const;
 
     /// Throws DamagedError, naming the array, at the first block of these bytes whose checksum differs.
@@ -41,6 +44,7 @@ class Blocks {
     std::vector<std::uint32_t> crcs_;
     std::size_t block_bytes_;
     std::shared_ptr<const void> keeper_;
+    std::string source_;
     std::unique_ptr<std::atomic<std::uint8_t>[]> verified_;
     mutable std::atomic<std::size_t> n_left_;
 };

@@ -128,7 +128,7 @@ def open_segment(
     """
     path = folder / file.name
     content = _content(path, file.n_bytes, mapped)
-    blocks = _core.Blocks(content, crcs, BLOCK_BYTES)
+    blocks = _core.Blocks(content, crcs, BLOCK_BYTES, str(path))
     return _core.Segment.from_arrays(core, read_header(path, content, crcs), file.n_rows, file.first_id, blocks)
 
 
