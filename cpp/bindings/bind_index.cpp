@@ -19,7 +19,8 @@ Rank rank_of(const std::string& name) {
     if (name == "margin") return Rank::margin;
     if (name == "cosine") return Rank::cosine;
     if (name == "l2") return Rank::l2;
-    throw py::value_error("rank: expected 'hamming', 'margin', 'cosine' or 'l2', got '" + name + "'");
+    if (name == "ip") return Rank::ip;
+    throw py::value_error("rank: expected 'hamming', 'margin', 'cosine', 'l2' or 'ip', got '" + name + "'");
 }
 
 VectorType vector_type(const std::optional<std::string>& name) {

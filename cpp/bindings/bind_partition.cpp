@@ -26,11 +26,11 @@ void bind_partition(py::module_& m) {
              }),
              "positions"_a.noconvert(), "lattice"_a.none(false));
     py::class_<ClusterKeys>(m, "ClusterKeys")
-        .def(py::init([](const Array<float>& centroids) {
+        .def(py::init([](const Array<float>& centroids, bool residuals) {
                  const auto view = matrix(centroids, "centroids");
-                 return ClusterKeys({view.data, view.data + view.rows * view.cols}, view.rows, view.cols);
+                 return ClusterKeys({view.data, view.data + view.rows * view.cols}, view.rows, view.cols, residuals);
              }),
-             "centroids"_a.noconvert())
+             "centroids"_a.noconvert(), "residuals"_a = false)
         .def_property_readonly("centroids", [](const ClusterKeys& keys) {
             const auto view = keys.centroids();
             return to_array(std::vector<float>(view.data, view.data + view.rows * view.cols))

@@ -45,6 +45,12 @@ py::dict arrays(const py::object& self) {
     if (!s.vectors.empty()) out["vectors"] = view(s.vectors, s.dim, self);
     if (!s.halves.empty()) out["halves"] = view(s.halves, s.dim, self, "float16");
     if (s.dim > 0) out["inverse_norms"] = view(s.inverse_norms, 0, self);
+    if (s.shape.residual_width > 0) {
+        out["residual_codes"] = view(s.residuals.codes, 0, self);
+        out["residual_offsets"] = view(s.residuals.offsets, 0, self);
+        out["residual_scales"] = view(s.residuals.scales, 0, self);
+        out["residual_squares"] = view(s.residuals.squares, 0, self);
+    }
     for (std::size_t t = 0; t < s.tables.size(); ++t) {
         const Table& table = s.tables[t];
         if (!table.keys().empty()) out[of_table("keys", t).c_str()] = view(table.keys(), 0, self);
@@ -105,6 +111,12 @@ Handle from_arrays(const Index& index, const py::dict& given, std::int64_t n_row
     if (shape.keep == VectorType::float32) arrays.vectors = taker.take<float>("vectors", shape.dim);
     if (shape.keep == VectorType::float16) arrays.halves = taker.take<Half>("halves", shape.dim, "float16");
     if (shape.keep != VectorType::none) arrays.inverse_norms = taker.take<float>("inverse_norms", 0);
+    if (shape.residual_width > 0) {
+        arrays.residuals.codes = taker.take<std::uint8_t>("residual_codes", 0);
+        arrays.residuals.offsets = taker.take<float>("residual_offsets", 0);
+        arrays.residuals.scales = taker.take<float>("residual_scales", 0);
+        arrays.residuals.squares = taker.take<float>("residual_squares", 0);
+    }
     for (int t = 0; t < shape.n_tables; ++t) {
         const auto table = static_cast<std::size_t>(t);
         auto keys = taker.take<Word>(of_table("keys", table), 0);

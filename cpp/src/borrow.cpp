@@ -56,6 +56,12 @@ std::shared_ptr<const Segment> borrow_segment(const RowShape& shape, std::int64_
     check_array("vectors", arrays.vectors, shape.keep == VectorType::float32 ? n * dim : 0, within);
     check_array("halves", arrays.halves, shape.keep == VectorType::float16 ? n * dim : 0, within);
     check_array("inverse_norms", arrays.inverse_norms, shape.keep != VectorType::none ? n : 0, within);
+    const std::uint64_t coded = shape.residual_width > 0 ? n : 0;
+    const auto code_bytes = coded == 0 ? 0 : static_cast<std::uint64_t>(residual_bytes(n_rows, shape.residual_width));
+    check_array("residual_codes", arrays.residuals.codes, code_bytes, within);
+    check_array("residual_offsets", arrays.residuals.offsets, coded, within);
+    check_array("residual_scales", arrays.residuals.scales, coded, within);
+    check_array("residual_squares", arrays.residuals.squares, coded, within);
     if (arrays.tables.size() != static_cast<std::size_t>(shape.n_tables))
         throw std::invalid_argument("Segment: expected " + std::to_string(shape.n_tables) + " tables, got " +
                                     std::to_string(arrays.tables.size()));
@@ -79,6 +85,7 @@ std::shared_ptr<const Segment> borrow_segment(const RowShape& shape, std::int64_
     segment->vectors = std::move(arrays.vectors);
     segment->halves = std::move(arrays.halves);
     segment->inverse_norms = std::move(arrays.inverse_norms);
+    segment->residuals = std::move(arrays.residuals);
     segment->shape = shape;
     segment->borrowed = true;
     segment->blocks = std::move(blocks);
@@ -126,6 +133,12 @@ void Segment::verify(unsigned parts, int n_jobs) const {
         for (const float norm : inverse_norms)
             if (!(norm >= 0.0f && std::isfinite(norm)))
                 damaged(blocks.get(), "inverse_norms", "expected finite numbers from 0");
+    }
+    if (parts & kResiduals) {
+        sums("residual_codes", residuals.codes);
+        sums("residual_offsets", residuals.offsets);
+        sums("residual_scales", residuals.scales);
+        sums("residual_squares", residuals.squares);
     }
     if (parts & kVectors) {
         sums("vectors", vectors);

@@ -69,6 +69,8 @@ void score_rows(const Segment& s, Rank rank, const Queries& queries, std::int64_
     if (rank == Rank::cosine)
         for (std::int64_t i = 0; i < n; ++i)
             out[i] = cosine_distance(out[i], queries.inverse_norms[q], s.inverse_norms[rows[i]]);
+    if (rank == Rank::ip)
+        for (std::int64_t i = 0; i < n; ++i) out[i] = -out[i];
     no_nan(s, out, n);
 }
 
@@ -97,6 +99,7 @@ void score_tile(const Segment& s, Rank rank, const Queries& queries, std::int64_
         for (std::int64_t j = 0; j < n_rows; ++j)
             out[i * n_rows + j] = cosine_distance(out[i * n_rows + j], queries.inverse_norms[q + i],
                                                   s.inverse_norms[static_cast<std::size_t>(first + j)]);
+    for (std::int64_t i = 0; rank == Rank::ip && i < n_queries * n_rows; ++i) out[i] = -out[i];
     no_nan(s, out, n_queries * n_rows);
 }
 

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <string>
 #include <type_traits>
 
@@ -14,6 +15,7 @@
 #include "lshcore/index.h"
 #include "lshcore/parallel.h"
 #include "lshcore/project.h"
+#include "residual_scan.h"
 #include "shortlist.h"
 #include "sinks.h"
 
@@ -36,6 +38,7 @@ std::string text(std::int64_t n) { return std::to_string(n); }
 
 constexpr std::int64_t kTileRows = 64;       // gallery rows a tile, exhaustive scans
 constexpr std::int64_t kTileQueries = 64;    // queries that share it
+constexpr std::size_t kRerank = 16;          // rows that are ranked before the next look at what is still to be had
 constexpr std::int64_t kBucketQueries = 16;  // queries a block where tables choose the rows
 
 std::vector<CodeBatch> code_batches(LiveSegments segments) {
@@ -54,7 +57,8 @@ void Index::check_queries(const Queries& queries, const SearchOptions& options, 
     const auto* cells = std::get_if<LatticeKeys>(&partitioner_);
     const auto* clusters = std::get_if<ClusterKeys>(&partitioner_);
     const bool ranks_vectors = scored && reads_vectors(options.rank);
-    const bool ranks_codes = scored && (reads_codes(options.rank) || options.shortlist > 0);
+    const bool residuals = clusters != nullptr && clusters->residuals() != nullptr;
+    const bool ranks_codes = scored && (reads_codes(options.rank) || (options.shortlist > 0 && !residuals));
     require(!ranks_codes || n_bits_ > 0,
             "Index.search: ranking by Hamming distance or margin needs an index with codes");
     require(!scored || options.rank != Rank::margin || queries.margins.data != nullptr || queries.size() == 0,
@@ -96,6 +100,7 @@ void Index::prepare(const State& state, const SearchOptions& options, bool score
     const bool wide = bit_keys(partitioner_) != nullptr && bit_keys(partitioner_)->wide();
     unsigned parts = kTables | kIds;
     if (wide || (scored && (reads_codes(options.rank) || options.shortlist > 0))) parts |= kCodes;
+    if (scored && options.shortlist > 0) parts |= kResiduals;
     if (scored && options.rank == Rank::cosine) parts |= kNorms;
     for (const LiveSegment& part : state.segments) part.segment->prepare(parts, options.n_jobs);
 }
@@ -196,14 +201,21 @@ void Index::scan(const State& state, const Queries& given, const SearchOptions& 
         Prober prober;
         Shortlist shortlist;
         std::vector<D> distances;
+        std::optional<ResidualScan> residuals;
     };
+    const auto* clusters = std::get_if<ClusterKeys>(&partitioner_);
+    const bool by_residuals = options.shortlist > 0 && clusters != nullptr && clusters->residuals() != nullptr;
     std::vector<std::unique_ptr<Scratch>> scratch(static_cast<std::size_t>(std::max(1, options.n_jobs)));
     const auto answer_block = [&](std::int64_t first, std::int64_t n, int worker) {
         auto& mine = scratch[static_cast<std::size_t>(worker)];
         if (!mine)
-            mine.reset(new Scratch{make_sink(), {partitioner_, queries, {options.probes, options.radius}}, {}, {}});
+            mine.reset(new Scratch{make_sink(), {partitioner_, queries, {options.probes, options.radius}}, {}, {}, {}});
         const auto start = Clock::now();
-        mine->prober.prepare(first, n);
+        if (by_residuals) {
+            if (!mine->residuals) mine->residuals.emplace(*clusters, options);
+        } else {
+            mine->prober.prepare(first, n);
+        }
         const double probe = seconds(start, Clock::now()) / static_cast<double>(n);
         for (std::int64_t q = first; q < first + n; ++q) {
             StageTimes times{probe, 0, 0};
@@ -223,6 +235,29 @@ void Index::scan(const State& state, const Queries& given, const SearchOptions& 
                 mine->shortlist.split({begin, std::find(begin, begin + options.shortlist, kNoId)}, base, score);
                 mine->sink.end(q, state.n_rows);
                 mine->sink.timed(q, {0, scan_seconds, seconds(then, Clock::now())});
+                continue;
+            }
+            if (by_residuals) {
+                ResidualScan& scan = *mine->residuals;
+                scan.locate(queries.vectors.row(q));
+                const auto located = Clock::now();
+                for (std::size_t s = 0; s < state.segments.size(); ++s)
+                    scan.add(s, *state.segments[s].segment, filters.at(s, q));
+                auto items = scan.found();
+                const auto listed = Clock::now();
+                // The most promising first, until not even its bound is near enough.
+                Row rows[kRerank];
+                while (!items.empty() && !(static_cast<D>(items[0].bound) > mine->sink.limit())) {
+                    std::size_t count = 0;
+                    const std::uint32_t s = items[0].segment;
+                    for (; count < std::min(kRerank, items.size()) && items[count].segment == s; ++count)
+                        rows[count] = items[count].row;
+                    score(s, {rows, count});
+                    items = items.subspan(count);
+                }
+                mine->sink.end(q, scan.n_met());
+                mine->sink.timed(q, {times.probe + seconds(then, located), seconds(located, listed),
+                                     seconds(listed, Clock::now())});
                 continue;
             }
             mine->shortlist.begin();

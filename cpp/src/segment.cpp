@@ -4,6 +4,7 @@
 #include <bit>
 
 #include "lshcore/error.h"
+#include "lshcore/kernels.h"
 #include "lshcore/kmeans.h"
 #include "lshcore/parallel.h"
 #include "lshcore/project.h"
@@ -38,6 +39,69 @@ std::vector<Table> build_tables(const Partitioner& partitioner, View<const Word>
     return tables;
 }
 
+/// Residuals under construction.
+struct NewResiduals {
+    std::vector<std::uint8_t> codes;
+    std::vector<float> offsets, scales, squares;
+
+    NewResiduals(std::size_t n, std::int64_t width)
+        : codes(static_cast<std::size_t>(residual_bytes(static_cast<std::int64_t>(n), width))),
+          offsets(n),
+          scales(n),
+          squares(n) {}
+
+    Residuals done() && { return {std::move(codes), std::move(offsets), std::move(scales), std::move(squares)}; }
+};
+
+constexpr std::int64_t kResidualRows = 32 * kResidualBlock;  // a task: rows of one block share bytes
+
+Residuals encode_residuals(const ClusterKeys& keys, const Table& table, View<const float> vectors, int n_jobs) {
+    const Rotation& rotation = keys.residuals()->rotation;
+    const std::int64_t n = vectors.rows;
+    NewResiduals out(static_cast<std::size_t>(n), rotation.width());
+    std::vector<std::pair<std::int64_t, Word>> buckets;  // where each begins
+    table.for_each_bucket([&](Word key, std::span<const Row> rows) {
+        buckets.push_back({rows.data() - table.rows().data(), key});
+    });
+    parallel_for(ceil_div(n, kResidualRows), n_jobs, [&](std::int64_t task, int) {
+        ResidualEncoder encoder(rotation, keys.mean().data());
+        const std::int64_t first = task * kResidualRows;
+        auto next = std::upper_bound(buckets.begin(), buckets.end(), std::pair(first, ~Word{0}));
+        encoder.begin(keys.centroids().row(static_cast<std::int64_t>((next - 1)->second)));
+        for (std::int64_t p = first; p < std::min(n, first + kResidualRows); ++p) {
+            for (; next != buckets.end() && next->first == p; ++next)
+                encoder.begin(keys.centroids().row(static_cast<std::int64_t>(next->second)));
+            const float* x = vectors.row(table.rows()[static_cast<std::size_t>(p)]);
+            encoder.encode(x, p, out.codes.data(), out.offsets.data(), out.scales.data());
+            kernels().dot_tile(x, 1, x, 1, vectors.cols, &out.squares[static_cast<std::size_t>(p)], 1);
+        }
+    });
+    return std::move(out).done();
+}
+
+/// Where a row was coded.
+struct Origin {
+    const Residuals* residuals;
+    Row position;
+};
+
+/// The same codes in the order of another table; origins: of each of its rows.
+Residuals gather_residuals(const Table& table, const std::vector<Origin>& origins, std::int64_t width, int n_jobs) {
+    const auto n = static_cast<std::int64_t>(origins.size());
+    NewResiduals out(origins.size(), width);
+    parallel_for(ceil_div(n, kResidualRows), n_jobs, [&](std::int64_t task, int) {
+        for (std::int64_t p = task * kResidualRows; p < std::min(n, (task + 1) * kResidualRows); ++p) {
+            const auto at = static_cast<std::size_t>(p);
+            const auto [from, position] = origins[table.rows()[at]];
+            copy_residual(from->codes.data(), position, out.codes.data(), p, width);
+            out.offsets[at] = from->offsets[position];
+            out.scales[at] = from->scales[position];
+            out.squares[at] = from->squares[position];
+        }
+    });
+    return std::move(out).done();
+}
+
 float widened(Half half) {
     const std::uint32_t sign = std::uint32_t{half} >> 15 << 31, exponent = half >> 10 & 31u, fraction = half & 1023u;
     if (exponent == 0) {  // zero, and what is too small for a leading one: multiples of 2^-24
@@ -57,12 +121,14 @@ RowShape row_shape(const Partitioner& partitioner, int n_bits, std::int64_t dim,
         shape.shared_keys = bits->wide();
     } else if (const auto* clusters = std::get_if<ClusterKeys>(&partitioner)) {
         shape.universe = static_cast<Word>(clusters->n_clusters());
+        if (clusters->residuals() != nullptr) shape.residual_width = clusters->residuals()->rotation.width();
     }
     return shape;
 }
 
 std::size_t Segment::nbytes() const {
-    std::size_t n = codes.nbytes() + vectors.nbytes() + halves.nbytes() + inverse_norms.nbytes() + ids.nbytes();
+    std::size_t n = codes.nbytes() + vectors.nbytes() + halves.nbytes() + inverse_norms.nbytes() + ids.nbytes() +
+                    residuals.nbytes();
     for (const Table& table : tables) n += table.nbytes();
     return n;
 }
@@ -115,12 +181,15 @@ std::shared_ptr<const Segment> build_segment(const Partitioner& partitioner, Vie
         segment->inverse_norms = std::move(norms);
     }
     std::vector<Word> clusters;
-    if (const auto* keys = std::get_if<ClusterKeys>(&partitioner)) {
+    const auto* keys = std::get_if<ClusterKeys>(&partitioner);
+    if (keys != nullptr) {
         std::vector<std::int32_t> labels(n);
         assign_clusters(vectors, keys->centroids(), labels.data(), nullptr, n_jobs);
         clusters.assign(labels.begin(), labels.end());
     }
     segment->tables = build_tables(partitioner, codes, std::move(clusters), n_jobs);
+    if (keys != nullptr && keys->residuals() != nullptr)
+        segment->residuals = encode_residuals(*keys, segment->tables[0], vectors, n_jobs);
     return segment;
 }
 
@@ -137,6 +206,7 @@ std::shared_ptr<const Segment> merge_segments(const Partitioner& partitioner, co
     std::vector<Word> codes(rows * static_cast<std::size_t>(words)), clusters(clustered ? rows : 0);
     std::vector<float> vectors(single ? rows * dim : 0), norms(single || half ? rows : 0);
     std::vector<Half> halves(half ? rows * dim : 0);
+    std::vector<Origin> origins(shape.residual_width > 0 ? rows : 0);
 
     constexpr std::int64_t kRows = 65536;  // a task
     std::int64_t base = 0;
@@ -148,6 +218,8 @@ std::shared_ptr<const Segment> merge_segments(const Partitioner& partitioner, co
             from.tables[0].for_each_bucket([&](Word key, std::span<const Row> bucket) {
                 for (const Row row : bucket) keys[row] = key;
             });
+        std::vector<Row> positions(shape.residual_width > 0 ? keys.size() : 0);
+        for (std::size_t p = 0; p < positions.size(); ++p) positions[from.tables[0].rows()[p]] = static_cast<Row>(p);
         std::vector<std::int64_t> first{base};  // new row of the first that lives, of each task
         for (std::int64_t row = 0; row < from.size(); row += kRows)
             first.push_back(first.back() + part.count(row, std::min(row + kRows, from.size())));
@@ -163,6 +235,7 @@ std::shared_ptr<const Segment> merge_segments(const Partitioner& partitioner, co
                 if (half) std::copy_n(from.halves.data() + row * from.dim, from.dim, halves.data() + to * from.dim);
                 if (single || half) norms[at] = from.inverse_norms[was];
                 if (clustered) clusters[at] = keys[was];
+                if (!origins.empty()) origins[at] = {&from.residuals, positions[was]};
                 ++to;
             }
         });
@@ -172,6 +245,8 @@ std::shared_ptr<const Segment> merge_segments(const Partitioner& partitioner, co
     segment->words = words;
     segment->dim = shape.dim;
     segment->tables = build_tables(partitioner, {codes.data(), n, words}, std::move(clusters), n_jobs);
+    if (!origins.empty())
+        segment->residuals = gather_residuals(segment->tables[0], origins, shape.residual_width, n_jobs);
     segment->codes = std::move(codes);
     segment->vectors = std::move(vectors);
     segment->halves = std::move(halves);

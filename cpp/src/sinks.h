@@ -44,6 +44,12 @@ struct SearchSink {
         n_candidates[q] = n_found;
     }
     void timed(std::int64_t q, const StageTimes& t) { times[q] = t; }
+
+    /// The distance that a row must not exceed to count.
+    D limit() {
+        best.tighten();
+        return best.bound();
+    }
 };
 
 /// Ranks the whole list of one query and keeps its metrics.
@@ -70,6 +76,7 @@ struct MetricsSink {
         values[static_cast<std::size_t>(q)] = list.finish(query_labels.count_relevant(q, gallery_labels));
     }
     void timed(std::int64_t, const StageTimes&) {}
+    D limit() const { return kNoDistance<D>; }
 };
 
 /// Keeps all of one query within a radius.
@@ -95,6 +102,7 @@ struct RangeSink {
         n_candidates[q] = n_found;
     }
     void timed(std::int64_t, const StageTimes&) {}
+    D limit() const { return radius; }
 };
 
 }  // namespace lshcore

@@ -60,6 +60,23 @@ struct Kernels {
 
     /// out[i] = distance of the i-th of n codes.
     void (*grouped_distances)(const Word* query, const Word* groups, std::int64_t n, int words, std::uint16_t* out);
+
+    // Residual codes: residual.h.
+
+    /// x = the Hadamard transform, unscaled, of x * signs; n is a power of two from 64 on.
+    void (*hadamard)(float* x, const float* signs, std::int64_t n);
+
+    /// Tables of 16 bytes for each four of x: entry p is inverse times 2 times what the signs p of the four add to the
+    /// least of their sums, rounded to nearest, ties to even; at most 255.
+    void (*residual_tables)(const float* x, std::int64_t n, float inverse, std::uint8_t* out);
+
+    /// out[i] = (base + offsets[i]) - scales[i] * (step * (sum of the entries that code i names) + low) for n codes.
+    void (*residual_estimates)(const std::uint8_t* tables, std::int64_t n_tables, const std::uint8_t* codes,
+                               std::int64_t n, float step, float low, float base, const float* offsets,
+                               const float* scales, float* out);
+
+    /// Writes the numbers of the values up to a limit, ascending, and returns how many; `hits` has room for n + 16.
+    std::int64_t (*collect_up_to)(const float* values, std::int64_t n, float limit, std::uint32_t* hits);
 };
 
 /// The set in use: the best this CPU and this operating system support, or the one LSHCORE_KERNELS names.

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "lshcore/lattice.h"
+#include "lshcore/residual.h"
 #include "lshcore/types.h"
 
 namespace lshcore {
@@ -67,7 +68,8 @@ class LatticeKeys {
 /// The nearest of k centroids; a query looks into its nearest few.
 class ClusterKeys {
    public:
-    ClusterKeys(std::vector<float> centroids, std::int64_t n_clusters, std::int64_t dim);
+    /// residuals: rows are coded by what is left of them when their centroid is taken off.
+    ClusterKeys(std::vector<float> centroids, std::int64_t n_clusters, std::int64_t dim, bool residuals = false);
 
     std::int64_t n_clusters() const { return n_clusters_; }
     std::int64_t dim() const { return dim_; }
@@ -75,6 +77,10 @@ class ClusterKeys {
 
     /// keys (n, probes): the nearest clusters of each of n vectors, nearest first, the lower number among equals.
     void nearest(View<const float> x, std::int64_t probes, std::int32_t* keys) const;
+
+    const std::vector<float>& mean() const { return mean_; }
+    const std::vector<float>& squares() const { return squares_; }
+    const ResidualCentroids* residuals() const { return residuals_.get(); }
 
    private:
     void subtract_mean(View<const float> x, float* out) const;
@@ -86,6 +92,8 @@ class ClusterKeys {
     std::vector<float> centred_;     // (n_clusters, dim)
     std::vector<float> half_norms_;  // of those
     std::int64_t n_clusters_, dim_;
+    std::shared_ptr<const ResidualCentroids> residuals_;  // if rows are coded
+    std::vector<float> squares_;                          // of the centroids' lengths, then
 };
 
 using Partitioner = std::variant<OneBucket, BitKeys, ClusterKeys, LatticeKeys>;

@@ -1,5 +1,5 @@
 #pragma once
-// Distances of candidates: Hamming on whole codes (uint16); margin, cosine (1 - cos) or squared L2 (float32). Margin is
+// Distances of candidates: Hamming on whole codes (uint16); margin, cosine (1 - cos), squared L2 or ip (the inner product, negated; float32). Margin is
 // asymmetric: the sum of the query's |margins| over the bits in which a code differs from the query's.
 
 #include "lshcore/queries.h"
@@ -8,7 +8,7 @@
 
 namespace lshcore {
 
-enum class Rank { hamming, margin, cosine, l2 };
+enum class Rank { hamming, margin, cosine, l2, ip };
 
 inline bool reads_codes(Rank rank) { return rank == Rank::hamming || rank == Rank::margin; }
 inline bool reads_vectors(Rank rank) { return !reads_codes(rank); }

@@ -30,6 +30,7 @@ struct RowShape {
     int n_tables = 0;
     Word universe = 0;         // possible keys of a table; 0: no 64-bit number
     bool shared_keys = false;  // several buckets may have one key (fingerprints)
+    std::int64_t residual_width = 0;  // signs of a row's residual; 0: none
 
     bool operator==(const RowShape&) const = default;
 };
@@ -37,7 +38,16 @@ struct RowShape {
 RowShape row_shape(const Partitioner& partitioner, int n_bits, std::int64_t dim, VectorType keep);
 
 /// Parts of a segment, as far as they are verified whole.
-enum Parts : unsigned { kTables = 1, kCodes = 2, kIds = 4, kNorms = 8, kVectors = 16, kAllParts = 31 };
+enum Parts : unsigned { kTables = 1, kCodes = 2, kIds = 4, kNorms = 8, kVectors = 16, kResiduals = 32, kAllParts = 63 };
+
+/// Coded residuals of n rows, and the squares of their lengths.
+struct Residuals {
+    Buffer<std::uint8_t> codes;
+    Buffer<float> offsets, scales, squares;  // (n,)
+
+    ResidualRows rows() const { return {codes.data(), offsets.data(), scales.data()}; }
+    std::size_t nbytes() const { return codes.nbytes() + offsets.nbytes() + scales.nbytes() + squares.nbytes(); }
+};
 
 struct Segment {
     explicit Segment(Ids its_ids) : ids(std::move(its_ids)), serial(next_serial()) {}
@@ -51,6 +61,7 @@ struct Segment {
     Buffer<Half> halves;          // (n, dim)
     Buffer<float> inverse_norms;  // (n,), with vectors
     std::vector<Table> tables;    // none under OneBucket
+    Residuals residuals;          // with ClusterKeys that have them, in the order of the table's rows
     RowShape shape;
     bool borrowed = false;
     std::shared_ptr<const Blocks> blocks;  // of borrowed arrays, if they have checksums
@@ -134,6 +145,7 @@ struct BorrowedArrays {
     Buffer<float> vectors;
     Buffer<Half> halves;
     Buffer<float> inverse_norms;
+    Residuals residuals;
     struct TableArrays {
         Buffer<Word> keys;
         Buffer<std::uint32_t> offsets;

@@ -39,6 +39,11 @@ class TopK {
         if (hits_.size() >= 2 * k_ + 64) shrink();
     }
 
+    /// Makes `bound` the distance of the k-th best so far.
+    void tighten() {
+        if (hits_.size() >= k_) shrink();
+    }
+
     /// Writes the k best in order; missing places get kNoDistance and kNoId.
     void write(D* distances, Id* ids) {
         const std::size_t n = std::min(k_, hits_.size());
@@ -75,6 +80,7 @@ class TopK<std::uint16_t> {
     }
 
     std::uint16_t bound() const { return bound_; }
+    void tighten() {}  // it always is
 
     void push(std::uint16_t distance, Id id) {
         if (distance > bound_) return;

@@ -3,6 +3,7 @@
 
 #include <immintrin.h>
 
+#include <algorithm>
 #include <bit>
 
 #include "sets.h"
@@ -33,6 +34,21 @@ struct Lanes {
     static Lanes add(const Lanes& a, const Lanes& b) { return {_mm256_add_ps(a.lo, b.lo), _mm256_add_ps(a.hi, b.hi)}; }
     static Lanes sub(const Lanes& a, const Lanes& b) { return {_mm256_sub_ps(a.lo, b.lo), _mm256_sub_ps(a.hi, b.hi)}; }
     static Lanes mul(const Lanes& a, const Lanes& b) { return {_mm256_mul_ps(a.lo, b.lo), _mm256_mul_ps(a.hi, b.hi)}; }
+    void store(float* p) const {
+        _mm256_storeu_ps(p, lo);
+        _mm256_storeu_ps(p + 8, hi);
+    }
+    template <int L>
+    Lanes butterfly() const {
+        if constexpr (L == 8) return {_mm256_add_ps(lo, hi), _mm256_sub_ps(lo, hi)};
+        const auto half = [](__m256 a) {
+            const __m256 other = L == 4   ? _mm256_permute2f128_ps(a, a, 1)
+                                 : L == 2 ? _mm256_permute_ps(a, 0x4e)
+                                          : _mm256_permute_ps(a, 0xb1);
+            return _mm256_blend_ps(_mm256_add_ps(a, other), _mm256_sub_ps(other, a), L == 4 ? 0xf0 : L == 2 ? 0xcc : 0xaa);
+        };
+        return {half(lo), half(hi)};
+    }
     float sum() const {
         const __m256 eight = _mm256_add_ps(lo, hi);
         const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
@@ -142,6 +158,48 @@ void pack_signs(const float* margins, std::int64_t n_bits, Word* out) {
         *out++ = word;
     }
 }
+
+#include "residual.h"
+
+/// Two tables at once; bytes are added in 16 bits, all and those at odd places apart, 256 tables at the most.
+constexpr auto block_sums = [](const std::uint8_t* tables, std::int64_t n_tables, const std::uint8_t* codes,
+                               std::uint32_t* sums) {
+    const __m256i half = _mm256_set1_epi8(0x0f), zero = _mm256_setzero_si256();
+    std::fill_n(sums, 32, 0u);
+    for (std::int64_t begin = 0; begin < n_tables; begin += 256) {
+        __m256i all[2] = {zero, zero}, odd[2] = {zero, zero};
+        const std::int64_t end = n_tables - begin < 256 ? n_tables : begin + 256;
+        for (std::int64_t m = begin; m < end; m += 2) {
+            const __m256i table = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(tables + 16 * m));
+            const __m256i code = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes + 16 * m));
+            const __m256i found[] = {
+                _mm256_shuffle_epi8(table, _mm256_and_si256(code, half)),
+                _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(code, 4), half))};
+            for (int h = 0; h < 2; ++h) {
+                all[h] = _mm256_add_epi16(all[h], found[h]);
+                odd[h] = _mm256_add_epi16(odd[h], _mm256_srli_epi16(found[h], 8));
+            }
+        }
+        for (int h = 0; h < 2; ++h) {
+            const auto halves = [](__m256i v) {
+                return _mm_add_epi16(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+            };
+            const __m128i upper = halves(odd[h]);
+            const __m128i lower = halves(_mm256_sub_epi16(all[h], _mm256_slli_epi16(odd[h], 8)));
+            std::uint16_t pairs[16];
+            _mm_storeu_si128(reinterpret_cast<__m128i*>(pairs), _mm_unpacklo_epi16(lower, upper));
+            _mm_storeu_si128(reinterpret_cast<__m128i*>(pairs + 8), _mm_unpackhi_epi16(lower, upper));
+            for (int j = 0; j < 16; ++j) sums[16 * h + j] += pairs[j];
+        }
+    }
+};
+
+void residual_estimates(const std::uint8_t* tables, std::int64_t n_tables, const std::uint8_t* codes, std::int64_t n,
+                        float step, float low, float base, const float* offsets, const float* scales, float* out) {
+    residual_estimates_by(block_sums, tables, n_tables, codes, n, step, low, base, offsets, scales, out);
+}
+
+constexpr auto collect_up_to = collect_up_to_plainly;
 
 #include "table.h"
 

@@ -18,6 +18,16 @@ struct Lanes {
     static Lanes add(const Lanes& a, const Lanes& b) { return {_mm512_add_ps(a.v, b.v)}; }
     static Lanes sub(const Lanes& a, const Lanes& b) { return {_mm512_sub_ps(a.v, b.v)}; }
     static Lanes mul(const Lanes& a, const Lanes& b) { return {_mm512_mul_ps(a.v, b.v)}; }
+    void store(float* p) const { _mm512_storeu_ps(p, v); }
+    template <int L>
+    Lanes butterfly() const {
+        const __m512 other = L == 8   ? _mm512_shuffle_f32x4(v, v, 0x4e)
+                             : L == 4 ? _mm512_shuffle_f32x4(v, v, 0xb1)
+                             : L == 2 ? _mm512_permute_ps(v, 0x4e)
+                                      : _mm512_permute_ps(v, 0xb1);
+        constexpr __mmask16 kLater = L == 8 ? 0xff00 : L == 4 ? 0xf0f0 : L == 2 ? 0xcccc : 0xaaaa;
+        return {_mm512_mask_sub_ps(_mm512_add_ps(v, other), kLater, other, v)};
+    }
     float sum() const {
         const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
         const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
@@ -153,4 +163,62 @@ void pack_signs(const float* margins, std::int64_t n_bits, Word* out) {
         }
         *out++ = word;
     }
+}
+
+#include "residual.h"
+
+/// Four tables at once; bytes are added in 16 bits, all and those at odd places apart, 256 tables at the most.
+void residual_estimates(const std::uint8_t* tables, std::int64_t n_tables, const std::uint8_t* codes, std::int64_t n,
+                        float step, float low, float base, const float* offsets, const float* scales, float* out) {
+    const __m512i half = _mm512_set1_epi8(0x0f), zero = _mm512_setzero_si512();
+    for (std::int64_t i = 0; i < n; i += 32, codes += 16 * n_tables) {
+        __m512i sums[2] = {zero, zero};
+        for (std::int64_t begin = 0; begin < n_tables; begin += 256) {
+            __m512i all[2] = {zero, zero}, odd[2] = {zero, zero};
+            const std::int64_t end = n_tables - begin < 256 ? n_tables : begin + 256;
+            for (std::int64_t m = begin; m < end; m += 4) {
+                const __m512i table = _mm512_loadu_si512(tables + 16 * m), code = _mm512_loadu_si512(codes + 16 * m);
+                const __m512i found[] = {
+                    _mm512_shuffle_epi8(table, _mm512_and_si512(code, half)),
+                    _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi16(code, 4), half))};
+                for (int h = 0; h < 2; ++h) {
+                    all[h] = _mm512_add_epi16(all[h], found[h]);
+                    odd[h] = _mm512_add_epi16(odd[h], _mm512_srli_epi16(found[h], 8));
+                }
+            }
+            for (int h = 0; h < 2; ++h) {
+                const auto quarters = [](__m512i v) {
+                    const __m256i two = _mm256_add_epi16(_mm512_castsi512_si256(v), _mm512_extracti64x4_epi64(v, 1));
+                    return _mm_add_epi16(_mm256_castsi256_si128(two), _mm256_extracti128_si256(two, 1));
+                };
+                const __m128i upper = quarters(odd[h]);
+                const __m128i lower = quarters(_mm512_sub_epi16(all[h], _mm512_slli_epi16(odd[h], 8)));
+                const __m256i rows = _mm256_setr_m128i(_mm_unpacklo_epi16(lower, upper), _mm_unpackhi_epi16(lower, upper));
+                sums[h] = _mm512_add_epi32(sums[h], _mm512_cvtepu16_epi32(rows));
+            }
+        }
+        for (int h = 0; h < 2 && i + 16 * h < n; ++h) {
+            const std::int64_t at = i + 16 * h;
+            const __mmask16 mask = static_cast<__mmask16>(n - at >= 16 ? 0xffff : (1u << (n - at)) - 1);
+            const __m512 inner = _mm512_add_ps(_mm512_mul_ps(_mm512_set1_ps(step), _mm512_cvtepi32_ps(sums[h])),
+                                               _mm512_set1_ps(low));
+            const __m512 product = _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, scales + at), inner);
+            const __m512 offset = _mm512_add_ps(_mm512_set1_ps(base), _mm512_maskz_loadu_ps(mask, offsets + at));
+            _mm512_mask_storeu_ps(out + at, mask, _mm512_sub_ps(offset, product));
+        }
+    }
+}
+
+std::int64_t collect_up_to(const float* values, std::int64_t n, float limit, std::uint32_t* hits) {
+    const __m512i count = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    std::uint32_t* end = hits;
+    for (std::int64_t i = 0; i < n; i += 16) {
+        const __mmask16 mask = static_cast<__mmask16>(n - i >= 16 ? 0xffff : (1u << (n - i)) - 1);
+        const __mmask16 found =
+            _mm512_mask_cmp_ps_mask(mask, _mm512_maskz_loadu_ps(mask, values + i), _mm512_set1_ps(limit), _CMP_LE_OQ);
+        if (found == 0) continue;
+        _mm512_mask_compressstoreu_epi32(end, found, _mm512_add_epi32(count, _mm512_set1_epi32(static_cast<int>(i))));
+        end += std::popcount(static_cast<unsigned>(found));
+    }
+    return end - hits;
 }

@@ -2,6 +2,7 @@
 
 #include <arm_neon.h>
 
+#include <algorithm>
 #include <bit>
 
 #include "sets.h"
@@ -39,6 +40,23 @@ struct Lanes {
     static Lanes mul(const Lanes& a, const Lanes& b) {
         return {vmulq_f32(a.v[0], b.v[0]), vmulq_f32(a.v[1], b.v[1]), vmulq_f32(a.v[2], b.v[2]),
                 vmulq_f32(a.v[3], b.v[3])};
+    }
+    void store(float* p) const {
+        for (int i = 0; i < 4; ++i) vst1q_f32(p + 4 * i, v[i]);
+    }
+    template <int L>
+    Lanes butterfly() const {
+        if constexpr (L == 8)
+            return {vaddq_f32(v[0], v[2]), vaddq_f32(v[1], v[3]), vsubq_f32(v[0], v[2]), vsubq_f32(v[1], v[3])};
+        if constexpr (L == 4)
+            return {vaddq_f32(v[0], v[1]), vsubq_f32(v[0], v[1]), vaddq_f32(v[2], v[3]), vsubq_f32(v[2], v[3])};
+        const std::uint32_t later[] = {0, L == 1 ? ~0u : 0u, L == 2 ? ~0u : 0u, ~0u};
+        const uint32x4_t mask = vld1q_u32(later);
+        const auto four = [&](float32x4_t a) {
+            const float32x4_t other = L == 2 ? vextq_f32(a, a, 2) : vrev64q_f32(a);
+            return vbslq_f32(mask, vsubq_f32(other, a), vaddq_f32(a, other));
+        };
+        return {four(v[0]), four(v[1]), four(v[2]), four(v[3])};
     }
     float sum() const {
         const float32x4_t four = vaddq_f32(vaddq_f32(v[0], v[2]), vaddq_f32(v[1], v[3]));
@@ -109,6 +127,39 @@ void hamming_gather(const Word* query, const Word* codes, const Row* rows, std::
 }
 
 constexpr auto pack_signs = pack_signs_plainly;
+
+#include "residual.h"
+
+/// A table at a time; sums in 16 bits, of 256 tables at the most.
+constexpr auto block_sums = [](const std::uint8_t* tables, std::int64_t n_tables, const std::uint8_t* codes,
+                               std::uint32_t* sums) {
+    std::fill_n(sums, 32, 0u);
+    for (std::int64_t begin = 0; begin < n_tables; begin += 256) {
+        uint16x8_t parts[4] = {vdupq_n_u16(0), vdupq_n_u16(0), vdupq_n_u16(0), vdupq_n_u16(0)};
+        const std::int64_t end = n_tables - begin < 256 ? n_tables : begin + 256;
+        for (std::int64_t m = begin; m < end; ++m) {
+            const uint8x16_t table = vld1q_u8(tables + 16 * m), code = vld1q_u8(codes + 16 * m);
+            const uint8x16_t low = vqtbl1q_u8(table, vandq_u8(code, vdupq_n_u8(15)));
+            const uint8x16_t high = vqtbl1q_u8(table, vshrq_n_u8(code, 4));
+            parts[0] = vaddw_u8(parts[0], vget_low_u8(low));
+            parts[1] = vaddw_u8(parts[1], vget_high_u8(low));
+            parts[2] = vaddw_u8(parts[2], vget_low_u8(high));
+            parts[3] = vaddw_u8(parts[3], vget_high_u8(high));
+        }
+        for (int part = 0; part < 4; ++part) {
+            std::uint16_t eight[8];
+            vst1q_u16(eight, parts[part]);
+            for (int j = 0; j < 8; ++j) sums[8 * part + j] += eight[j];
+        }
+    }
+};
+
+void residual_estimates(const std::uint8_t* tables, std::int64_t n_tables, const std::uint8_t* codes, std::int64_t n,
+                        float step, float low, float base, const float* offsets, const float* scales, float* out) {
+    residual_estimates_by(block_sums, tables, n_tables, codes, n, step, low, base, offsets, scales, out);
+}
+
+constexpr auto collect_up_to = collect_up_to_plainly;
 
 #include "table.h"
 

@@ -1,5 +1,6 @@
 // The reference: plain C++, the oracle of every other set.
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 
@@ -47,6 +48,13 @@ struct Lanes {
     static Lanes mul(const Lanes& a, const Lanes& b) {
         Lanes r;
         for (int i = 0; i < 16; ++i) r.v[i] = a.v[i] * b.v[i];
+        return r;
+    }
+    void store(float* p) const { std::memcpy(p, v, sizeof(v)); }
+    template <int L>
+    Lanes butterfly() const {
+        Lanes r;
+        for (int i = 0; i < 16; ++i) r.v[i] = (i & L) == 0 ? v[i] + v[i + L] : v[i - L] - v[i];
         return r;
     }
     float sum() const {
@@ -128,6 +136,25 @@ void hamming_gather(const Word* query, const Word* codes, const Row* rows, std::
 }
 
 constexpr auto pack_signs = pack_signs_plainly;
+
+#include "residual.h"
+
+constexpr auto block_sums = [](const std::uint8_t* tables, std::int64_t n_tables, const std::uint8_t* codes,
+                               std::uint32_t* sums) {
+    std::fill_n(sums, 32, 0u);
+    for (std::int64_t m = 0; m < n_tables; ++m, tables += 16, codes += 16)
+        for (int j = 0; j < 16; ++j) {
+            sums[j] += tables[codes[j] & 15];
+            sums[j + 16] += tables[codes[j] >> 4];
+        }
+};
+
+void residual_estimates(const std::uint8_t* tables, std::int64_t n_tables, const std::uint8_t* codes, std::int64_t n,
+                        float step, float low, float base, const float* offsets, const float* scales, float* out) {
+    residual_estimates_by(block_sums, tables, n_tables, codes, n, step, low, base, offsets, scales, out);
+}
+
+constexpr auto collect_up_to = collect_up_to_plainly;
 
 #include "table.h"
 

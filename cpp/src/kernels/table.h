@@ -18,5 +18,9 @@ constexpr Kernels table_named(const char* name) {
         collect_below,
         count_distances,
         grouped_distances,
+        hadamard,
+        residual_tables,
+        residual_estimates,
+        collect_up_to,
     };
 }

@@ -16,7 +16,7 @@ from .queries import Queries
 from .results import Candidates, RangeSearchResult, SearchResult
 from .rows import Rows
 
-RANKS = ("hamming", "margin", "cosine", "l2")
+RANKS = ("hamming", "margin", "cosine", "l2", "ip")
 CODE_RANKS = ("hamming", "margin")
 STAGES = ("probe", "union", "rerank")
 

@@ -22,6 +22,7 @@ from .container import Index
 from .queries import Queries
 
 ALGORITHMS = ("lloyd", "minibatch")
+CODES = ("residual",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +94,14 @@ class KMeansIndex(Index):
         algorithm: str = "lloyd",
         random_state: Any = 0,
         vectors: str | None = "float32",
-        codes: Hasher | None = None,
+        codes: Hasher | str | None = None,
         spherical: bool = False,
     ) -> None:
         where = "KMeansIndex"
-        super().__init__(codes, vectors)
+        self.residuals = isinstance(codes, str) and check_choice(codes, where, "codes", CODES) == "residual"
+        super().__init__(None if isinstance(codes, str) else codes, vectors)
+        if self.residuals and self.vectors is None:
+            raise ValueError(f'{where}: codes "residual" need the vectors to rank by, got vectors=None')
         if self.hasher is None and self.vectors is None:
             raise ValueError(f'{where}: needs vectors="float32" or a hasher in codes to rank by, got neither')
         self.n_clusters = as_integer(n_clusters, where, "n_clusters", low=1)
@@ -121,7 +125,7 @@ class KMeansIndex(Index):
         return super().dim
 
     def _make_partitioner(self) -> _core.ClusterKeys:
-        return _core.ClusterKeys(self.centroids_)
+        return _core.ClusterKeys(self.centroids_, self.residuals)
 
     def _saved_arguments(self) -> dict[str, Any]:
         seed = self.random_state if isinstance(self.random_state, int) else None
@@ -143,7 +147,7 @@ class KMeansIndex(Index):
                 raise ValueError(f"centroids must be n_clusters = {index.n_clusters}, got {len(centroids)}")
             trained = arguments["trained"]
             clustering = _Clustering(centroids, float(trained["inertia"]), int(trained["rounds"]))
-            index._keep(clustering, index._make_core(_core.ClusterKeys(centroids), centroids.shape[1]))
+            index._keep(clustering, index._make_core(_core.ClusterKeys(centroids, index.residuals), centroids.shape[1]))
         return index
 
     def _describe(self) -> list[str]:
@@ -180,7 +184,7 @@ class KMeansIndex(Index):
         hasher_dim = None if self.hasher is None else self.hasher.n_features_in_
         trained = self._train(as_matrix(X, where, dim=hasher_dim, min_rows=1, n_jobs=jobs), where, jobs, on_round)
         with self._changing:
-            self._keep(trained, self._make_core(_core.ClusterKeys(trained.centroids), trained.centroids.shape[1]))
+            self._keep(trained, self._make_core(_core.ClusterKeys(trained.centroids, self.residuals), trained.centroids.shape[1]))
             self._changed = True
         return self
 
@@ -212,12 +216,17 @@ class KMeansIndex(Index):
             self._fill(self._core, x, ids, jobs)
         elif len(x) > 0:
             trained = self._train(x, "KMeansIndex.add", jobs)
-            core = self._make_core(_core.ClusterKeys(trained.centroids), x.shape[1])
+            core = self._make_core(_core.ClusterKeys(trained.centroids, self.residuals), x.shape[1])
             self._fill(core, x, ids, jobs)
             self._keep(trained, core)
 
     def _resolve_probes(self, probes: int | None, where: str) -> int:
         return 1 if probes is None else as_integer(probes, where, "probes", low=1, high=self.n_clusters)
+
+    def _resolve_shortlist(self, shortlist: int | None, rank: str, where: str) -> int:
+        if not self.residuals or shortlist is None:
+            return super()._resolve_shortlist(shortlist, rank, where)
+        return min(as_integer(shortlist, where, "shortlist", low=1), max(1, len(self)))
 
     def _prepare(self, Q: ArrayLike, where: str, jobs: int, **options: Any) -> Queries:
         if self._core is None:

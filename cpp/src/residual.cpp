@@ -1,0 +1,115 @@
+#include "lshcore/residual.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+
+#include "lshcore/error.h"
+#include "lshcore/kernels.h"
+#include "lshcore/random.h"
+
+namespace lshcore {
+namespace {
+
+constexpr int kRounds = 3;
+constexpr std::uint64_t kSeed = 0x7265736964756121u;
+constexpr std::int64_t kLeastWidth = 64;
+
+float dot(const float* a, const float* b, std::int64_t n) {
+    float sum;
+    kernels().dot_tile(a, 1, b, 1, n, &sum, 1);
+    return sum;
+}
+
+}  // namespace
+
+Rotation::Rotation(std::int64_t dim)
+    : dim_(dim),
+      width_(std::max(kLeastWidth, static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(dim))))) {
+    require(dim >= 1, "Rotation: at least one dimension is needed");
+    Random random(kSeed);
+    const auto scale = static_cast<float>(1 / std::sqrt(static_cast<double>(width_)));
+    for (std::int64_t i = 0; i < kRounds * width_; ++i) signs_.push_back(random.next() >> 63 != 0 ? scale : -scale);
+}
+
+void Rotation::apply(const float* x, const float* origin, float* out) const {
+    for (std::int64_t j = 0; j < dim_; ++j) out[j] = x[j] - origin[j];
+    std::fill(out + dim_, out + width_, 0.0f);
+    for (int round = 0; round < kRounds; ++round) kernels().hadamard(out, signs_.data() + round * width_, width_);
+}
+
+void copy_residual(const std::uint8_t* from, std::int64_t from_row, std::uint8_t* to, std::int64_t to_row,
+                   std::int64_t width) {
+    const auto place = [width](std::int64_t row) { return row / kResidualBlock * width * 4 + row % 16; };
+    const int down = from_row % kResidualBlock < 16 ? 0 : 4, up = to_row % kResidualBlock < 16 ? 0 : 4;
+    from += place(from_row);
+    to += place(to_row);
+    for (std::int64_t m = 0; m < width / 4; ++m) to[16 * m] |= static_cast<std::uint8_t>((from[16 * m] >> down & 15) << up);
+}
+
+ResidualEncoder::ResidualEncoder(const Rotation& rotation, const float* mean)
+    : rotation_(rotation),
+      mean_(mean),
+      shift_(static_cast<std::size_t>(rotation.width())),
+      rotated_(shift_),
+      signs_(shift_) {}
+
+void ResidualEncoder::begin(const float* centroid) {
+    centroid_ = centroid;
+    rotation_.apply(centroid, mean_, shift_.data());
+}
+
+void ResidualEncoder::encode(const float* x, std::int64_t row, std::uint8_t* codes, float* offsets, float* scales) {
+    const std::int64_t width = rotation_.width();
+    rotation_.apply(x, centroid_, rotated_.data());
+    std::uint8_t* at = codes + row / kResidualBlock * width * 4 + row % 16;
+    const int up = row % kResidualBlock < 16 ? 0 : 4;
+    for (std::int64_t j = 0; j < width; ++j) {
+        const bool positive = rotated_[static_cast<std::size_t>(j)] >= 0;
+        signs_[static_cast<std::size_t>(j)] = positive ? 1.0f : -1.0f;
+        at[j / 4 * 16] |= static_cast<std::uint8_t>(positive << (j % 4 + up));
+    }
+    const float squares = dot(rotated_.data(), rotated_.data(), width), sum = dot(signs_.data(), rotated_.data(), width);
+    const float scale = sum > 0 ? squares / sum : 0;
+    scales[row] = scale;
+    offsets[row] = squares + 2 * scale * dot(signs_.data(), shift_.data(), width);
+}
+
+void ResidualQuery::prepare(const Rotation& rotation, const float* q, const float* mean) {
+    const auto width = static_cast<std::size_t>(rotation.width());
+    rotated_.resize(width);
+    tables_.resize(width * 4);
+    rotation.apply(q, mean, rotated_.data());
+    // Of four signs the least sum is -(|a| + |b| + |c| + |d|); entries count from there, in 255 steps for the widest.
+    float widest = 0, low = 0;
+    for (std::size_t j = 0; j < width; j += 4) {
+        const float sum = (std::abs(rotated_[j]) + std::abs(rotated_[j + 1])) +
+                          (std::abs(rotated_[j + 2]) + std::abs(rotated_[j + 3]));
+        widest = std::max(widest, sum);
+        low += sum;
+    }
+    const float inverse = widest > 0 ? 127.5f / widest : 0;
+    kernels().residual_tables(rotated_.data(), rotation.width(), inverse, tables_.data());
+    step_ = widest / 127.5f * 2;
+    low_ = -2 * low;
+}
+
+ResidualCentroids::ResidualCentroids(View<const float> centroids, const float* mean)
+    : rotation(centroids.cols),
+      codes(static_cast<std::size_t>(residual_bytes(centroids.rows, rotation.width()))),
+      offsets(static_cast<std::size_t>(centroids.rows)),
+      scales(offsets) {
+    ResidualEncoder encoder(rotation, mean);
+    encoder.begin(mean);
+    for (std::int64_t c = 0; c < centroids.rows; ++c)
+        encoder.encode(centroids.row(c), c, codes.data(), offsets.data(), scales.data());
+}
+
+void ResidualQuery::estimate(const ResidualRows& rows, std::int64_t first, std::int64_t n, float base, float surplus,
+                             float* out) const {
+    const auto n_tables = static_cast<std::int64_t>(tables_.size()) / 16;
+    kernels().residual_estimates(tables_.data(), n_tables, rows.codes + first * n_tables / 2, n, step_, low_ + surplus, base,
+                                 rows.offsets + first, rows.scales + first, out);
+}
+
+}  // namespace lshcore
