@@ -104,7 +104,7 @@ def clustered_blocks(seed: int, dim: int, n_clusters: int = 1_000, rank: int = 1
     Rows depend on the seed and their block alone, so that fewer rows are the first of more.
     """
     rng = np.random.default_rng([seed, 0])
-    centres = rng.standard_normal((n_clusters, dim), dtype=np.float32) / np.float32(dim**0.5)
+    centres = rng.standard_normal((n_clusters, dim), dtype=np.float32) * np.float32(0.5 / dim**0.5)
     sizes = np.exp(0.7 * rng.standard_normal(n_clusters))
     factors = rng.standard_normal((n_clusters, rank, dim), dtype=np.float32) / np.float32(dim**0.5)
     factors *= (0.5 * 0.9 ** np.arange(rank, dtype=np.float32))[:, np.newaxis]

@@ -117,7 +117,7 @@ def draw(lines: Sequence[Line], k: int, title: str, path: Path) -> None:
     figure.savefig(path, dpi=150)
 
 
-def table(lines: Iterable[Line], vectors: int) -> None:
+def table(lines: Sequence[Line], vectors: int) -> None:
     print(
         f"{'library':18s}{'setting':30s}{'recall':>8s}{'queries/s':>11s}{'p99, ms':>9s}{'build, s':>10s}"
         f"{'MB':>8s}{'of the vectors':>16s}"
@@ -129,4 +129,5 @@ def table(lines: Iterable[Line], vectors: int) -> None:
             f"{line.library:18s}{line!s:30s}{line.recall:8.4f}{line.speed:11,.0f}{p99}{built:>10s}"
             f"{line.built.bytes / 1e6:8,.0f}{line.built.bytes / vectors:16.2f}"
         )
-    print("* built earlier, and kept")
+    if any(line.built.kept for line in lines):
+        print("* built earlier, and kept")

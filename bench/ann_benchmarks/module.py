@@ -1,6 +1,6 @@
 """lshcore in the form that ann-benchmarks gives an algorithm: https://github.com/erikbern/ann-benchmarks
 
-Put this folder there as `ann_benchmarks/algorithms/lshcore`; `bench/ann.py` runs it without the harness.
+Put this folder there as `ann_benchmarks/algorithms/lshcore`; `bench/frontier.py` runs it without the harness.
 """
 
 import ctypes

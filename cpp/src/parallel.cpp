@@ -89,6 +89,11 @@ struct Working {
 class Pool {
    public:
     void run(Job& job) {
+        if (job.max_helpers == 0) {  // nobody is woken
+            Poll poll;
+            const Working working(&job, &poll);
+            return job.work(0, poll);
+        }
         {
             std::lock_guard lock(mutex_);
             grow(job.max_helpers);

@@ -2,15 +2,14 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "lshcore/kernels.h"
 
 namespace lshcore {
 namespace {
 
-// Of |q - c| * scale: how far below its estimate a distance may be. The error of <signs, q - c> has the standard deviation
-// |q - c| sqrt(1 - 2 / pi), and it counts twice.
+// How far below its estimate a squared distance may be, of scale * |q - c|: the error of <signs, q - c> / |q - c| has the
+// standard deviation sqrt(1 - 2 / pi), and it counts twice.
 constexpr float kSurplus = 1.9f * 2 * 0.6028f;
 
 }  // namespace
@@ -27,96 +26,75 @@ void ResidualScan::to_rank(const float* squares, std::int64_t n) {
 }
 
 void ResidualScan::locate(const float* query) {
-    vector_ = query;
     const ResidualCentroids& centroids = *keys_.residuals();
     const std::int64_t n = keys_.n_clusters(), d = keys_.dim();
+    const bool by_product = options_.rank == Rank::ip;
+    const float* const squares = keys_.squares().data();
     query_.prepare(centroids.rotation, query, keys_.mean().data());
     kernels().dot_tile(query, 1, query, 1, d, &squares_, 1);
     inverse_norm_ = squares_ > 0 ? 1 / std::sqrt(squares_) : 0;
 
     // By their codes the few that may be nearest, and of those by distance.
-    estimates_.resize(static_cast<std::size_t>(n + kResidualBlock));
+    estimates_.resize(std::max(estimates_.size(), static_cast<std::size_t>(n)));
     query_.estimate(centroids.rows(), 0, n, 0, 0, estimates_.data());
-    const bool by_product = options_.rank == Rank::ip;
-    clusters_.resize(static_cast<std::size_t>(n));
-    for (std::int64_t c = 0; c < n; ++c) {
-        const auto at = static_cast<std::size_t>(c);
-        clusters_[at] = {estimates_[at], 0, static_cast<std::uint32_t>(c)};
-        if (by_product) clusters_[at].order -= keys_.squares()[at];
-    }
-    const auto nearer = [](const Cluster& a, const Cluster& b) {
-        return a.order < b.order || (a.order == b.order && a.number < b.number);
-    };
-    const std::int64_t kept = std::min(n, 2 * options_.probes + 16);
-    if (kept < n) std::nth_element(clusters_.begin(), clusters_.begin() + kept, clusters_.end(), nearer);
-    clusters_.resize(static_cast<std::size_t>(kept));
+    if (by_product)
+        for (std::int64_t c = 0; c < n; ++c) estimates_[static_cast<std::size_t>(c)] -= squares[c];
+    nearest_.reset(std::min(n, 2 * options_.probes + 16));
+    nearest_.add(estimates_.data(), n, [](std::int64_t c) { return c; });
     numbers_.clear();
-    for (const Cluster& cluster : clusters_) numbers_.push_back(cluster.number);
-    exact_.resize(static_cast<std::size_t>(kept));
+    for (const auto key : nearest_.least()) numbers_.push_back(key.number());
+    std::sort(numbers_.begin(), numbers_.end());
+    const auto kept = static_cast<std::int64_t>(numbers_.size());
+    exact_.resize(2 * numbers_.size());
+    float* const order = exact_.data() + kept;
     kernels().l2_gather(query, keys_.centroids().data, numbers_.data(), kept, d, exact_.data());
-    for (std::size_t i = 0; i < clusters_.size(); ++i) {
-        clusters_[i].distance = clusters_[i].order = exact_[i];
-        if (by_product) clusters_[i].order -= keys_.squares()[clusters_[i].number];
-    }
-    std::partial_sort(clusters_.begin(), clusters_.begin() + options_.probes, clusters_.end(), nearer);
-    clusters_.resize(static_cast<std::size_t>(options_.probes));
-
-    items_.clear();
-    limit_ = std::numeric_limits<float>::infinity();
-    n_met_ = 0;
+    for (std::int64_t i = 0; i < kept; ++i)
+        order[i] = by_product ? exact_[static_cast<std::size_t>(i)] - squares[numbers_[static_cast<std::size_t>(i)]]
+                              : exact_[static_cast<std::size_t>(i)];
+    nearest_.reset(options_.probes);
+    nearest_.add(order, kept, [](std::int64_t i) { return i; });
+    clusters_.clear();
+    for (const auto key : nearest_.sorted()) clusters_.push_back({exact_[key.number()], numbers_[key.number()]});
 }
 
-void ResidualScan::add(std::size_t segment_number, const Segment& segment, const RowFilter& filter) {
+void ResidualScan::find(LiveSegments segments, const Filters& filters, std::int64_t q) {
+    rows_.reset(options_.shortlist);
+    places_.clear();
+    n_met_ = 0;
+    // Cluster by cluster through all segments: rows are met in an order that their segments have no part in.
+    for (const Cluster& cluster : clusters_)
+        for (std::size_t s = 0; s < segments.size(); ++s)
+            add(cluster, static_cast<std::uint32_t>(s), *segments[s].segment, filters.at(s, q));
+}
+
+void ResidualScan::add(const Cluster& cluster, std::uint32_t segment_number, const Segment& segment,
+                       const RowFilter& filter) {
     const Table& table = segment.tables[0];
-    const Row* const rows = table.rows().data();
-    const bool every = filter.allowed == nullptr && filter.removed == nullptr && !filter.listed;
+    const auto bucket = table.bucket(cluster.number);
+    if (bucket.empty()) return;
+    const std::int64_t begin = bucket.data() - table.rows().data(), first = begin / kResidualBlock * kResidualBlock;
+    const auto n = static_cast<std::int64_t>(bucket.size()), skip = begin - first;
+    estimates_.resize(std::max(estimates_.size(), static_cast<std::size_t>(n + skip)));
+    query_.estimate(segment.residuals.rows(), first, n + skip, cluster.distance, kSurplus * std::sqrt(cluster.distance),
+                    estimates_.data());
+    to_rank(segment.residuals.squares.data() + first, n + skip);
+    const auto keep = [&](std::int64_t i) {
+        places_.push_back({segment_number, bucket[static_cast<std::size_t>(i)]});
+        return static_cast<std::int64_t>(places_.size()) - 1;
+    };
+    if (filter.allowed == nullptr && filter.removed == nullptr && !filter.listed) {
+        n_met_ += n;
+        return rows_.add(estimates_.data() + skip, n, keep);
+    }
     const auto passes = [&](Row row) {
         if (filter.listed) return std::binary_search(filter.rows.begin(), filter.rows.end(), row);
         if (filter.allowed != nullptr) return filter.allowed[row];
         return (filter.removed[row / 64] >> (row % 64) & 1) == 0;
     };
-    const std::size_t most = static_cast<std::size_t>(options_.shortlist) + 512;
-    for (const Cluster& cluster : clusters_) {
-        const auto bucket = table.bucket(cluster.number);
-        if (bucket.empty()) continue;
-        const std::int64_t begin = bucket.data() - rows, first = begin / kResidualBlock * kResidualBlock;
-        const auto n = static_cast<std::int64_t>(bucket.size()), skip = begin - first;
-        if (static_cast<std::int64_t>(estimates_.size()) < n + skip) {
-            estimates_.resize(static_cast<std::size_t>(n + skip));
-            hits_.resize(estimates_.size() + 16);
-        }
-        if (hits_.size() < estimates_.size() + 16) hits_.resize(estimates_.size() + 16);
-        query_.estimate(segment.residuals.rows(), first, n + skip, cluster.distance,
-                        kSurplus * std::sqrt(cluster.distance), estimates_.data());
-        to_rank(segment.residuals.squares.data() + first, n + skip);
-        n_met_ += every ? n : std::count_if(bucket.begin(), bucket.end(), passes);
-        // A piece at a time, so that what it holds lowers the limit for the next.
-        for (std::int64_t from = skip; from < skip + n; from += 256) {
-            const std::int64_t n_hits = kernels().collect_up_to(
-                estimates_.data() + from, std::min<std::int64_t>(256, skip + n - from), limit_, hits_.data());
-            for (std::int64_t h = 0; h < n_hits; ++h) {
-                const std::int64_t i = from + hits_[static_cast<std::size_t>(h)];
-                const Row row = bucket[static_cast<std::size_t>(i - skip)];
-                if (every || passes(row))
-                    items_.push_back({estimates_[static_cast<std::size_t>(i)], static_cast<std::uint32_t>(segment_number), row});
-            }
-            if (items_.size() >= most) cut();
-        }
-    }
-}
-
-void ResidualScan::cut() {
-    const auto n = static_cast<std::size_t>(options_.shortlist);
-    if (items_.size() <= n) return;
-    std::nth_element(items_.begin(), items_.begin() + static_cast<std::ptrdiff_t>(n) - 1, items_.end());
-    limit_ = items_[n - 1].bound;
-    items_.resize(n);
-}
-
-std::span<const ResidualScan::Item> ResidualScan::found() {
-    cut();
-    std::sort(items_.begin(), items_.end());
-    return items_;
+    n_met_ += std::count_if(bucket.begin(), bucket.end(), passes);
+    rows_.add(estimates_.data() + skip, n, [&](std::int64_t i) {
+        return passes(bucket[static_cast<std::size_t>(i)]) ? keep(i) : std::int64_t{-1};
+    });
 }
 
 }  // namespace lshcore

@@ -9,56 +9,51 @@
 #include "lshcore/partition.h"
 #include "lshcore/residual.h"
 #include "lshcore/segment.h"
+#include "reservoir.h"
 
 namespace lshcore {
 
 /// Scratch of one thread.
 class ResidualScan {
    public:
-    struct Item {
-        float bound;  // its distance is hardly less
-        std::uint32_t segment;
-        Row row;
-
-        bool operator<(const Item& o) const {
-            return bound != o.bound ? bound < o.bound : segment != o.segment ? segment < o.segment : row < o.row;
-        }
-    };
-
     ResidualScan(const ClusterKeys& keys, const SearchOptions& options) : keys_(keys), options_(options) {}
 
     /// Finds the clusters of a query.
     void locate(const float* query);
 
-    /// Adds the rows of those clusters in a segment.
-    void add(std::size_t segment_number, const Segment& segment, const RowFilter& filter);
+    /// Looks for the most promising rows in them: as many as the shortlist.
+    void find(LiveSegments segments, const Filters& filters, std::int64_t q);
 
-    /// The most promising rows of all that were added since `locate`, best first: at most as many as the shortlist.
-    std::span<const Item> found();
+    /// Those rows, best first. The value of a key: hardly more than the distance.
+    std::span<const Reservoir::Key> found() { return rows_.sorted(); }
+    std::uint32_t segment_of(Reservoir::Key key) const { return places_[key.number()].segment; }
+    Row row_of(Reservoir::Key key) const { return places_[key.number()].row; }
 
     std::int64_t n_met() const { return n_met_; }  ///< rows that the filter let pass
 
    private:
     struct Cluster {
-        float order, distance;  // smaller first; squared
+        float distance;  // squared
         std::uint32_t number;
     };
+    struct Met {
+        std::uint32_t segment;
+        Row row;
+    };
+    void add(const Cluster& cluster, std::uint32_t segment_number, const Segment& segment, const RowFilter& filter);
     void to_rank(const float* squares, std::int64_t n);
-    void cut();
 
     const ClusterKeys& keys_;
     SearchOptions options_;
     ResidualQuery query_;
-    const float* vector_ = nullptr;
     float squares_ = 0;  // of the query's length
     float inverse_norm_ = 0;
-    float limit_ = 0;
     std::int64_t n_met_ = 0;
+    Reservoir nearest_, rows_;
     std::vector<Cluster> clusters_;
     std::vector<float> estimates_, exact_;
-    std::vector<std::uint32_t> hits_;
     std::vector<Row> numbers_;
-    std::vector<Item> items_;
+    std::vector<Met> places_;
 };
 
 }  // namespace lshcore

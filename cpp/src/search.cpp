@@ -241,19 +241,18 @@ void Index::scan(const State& state, const Queries& given, const SearchOptions& 
                 ResidualScan& scan = *mine->residuals;
                 scan.locate(queries.vectors.row(q));
                 const auto located = Clock::now();
-                for (std::size_t s = 0; s < state.segments.size(); ++s)
-                    scan.add(s, *state.segments[s].segment, filters.at(s, q));
-                auto items = scan.found();
+                scan.find(state.segments, filters, q);
+                auto keys = scan.found();
                 const auto listed = Clock::now();
                 // The most promising first, until not even its bound is near enough.
                 Row rows[kRerank];
-                while (!items.empty() && !(static_cast<D>(items[0].bound) > mine->sink.limit())) {
+                while (!keys.empty() && !(static_cast<D>(keys[0].value()) > mine->sink.limit())) {
                     std::size_t count = 0;
-                    const std::uint32_t s = items[0].segment;
-                    for (; count < std::min(kRerank, items.size()) && items[count].segment == s; ++count)
-                        rows[count] = items[count].row;
+                    const std::uint32_t s = scan.segment_of(keys[0]);
+                    for (; count < std::min(kRerank, keys.size()) && scan.segment_of(keys[count]) == s; ++count)
+                        rows[count] = scan.row_of(keys[count]);
                     score(s, {rows, count});
-                    items = items.subspan(count);
+                    keys = keys.subspan(count);
                 }
                 mine->sink.end(q, scan.n_met());
                 mine->sink.timed(q, {times.probe + seconds(then, located), seconds(located, listed),

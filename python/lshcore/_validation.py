@@ -27,6 +27,8 @@ _MAX_PADDED_RESULTS = 1 << 28
 # The largest number that half precision holds.
 _MAX_HALF = 65504
 
+_FLOAT32 = np.dtype(np.float32)
+
 # Each thread costs memory of its own; more than this is a mistake.
 _MAX_JOBS = 1024
 
@@ -111,9 +113,11 @@ def as_matrix(
     ValueError
         For a wrong shape, and for NaN, Inf or a magnitude above 1e15, checked after the cast to float32.
     """
-    array = as_numeric(X, where, name)
+    # What is as it should be, a query of a server for one, is not looked at twice.
+    ready = type(X) is np.ndarray and X.dtype is _FLOAT32 and X.flags.c_contiguous and X.flags.aligned
+    array = X if ready else as_numeric(X, where, name)
     if allow_1d and array.ndim == 1:
-        array = array[np.newaxis, :]
+        array = array[np.newaxis]
     if array.ndim != 2:
         raise ValueError(f"{where}: {name} must be 2-d, (rows, columns), got shape {array.shape}")
     rows, columns = array.shape
@@ -123,10 +127,11 @@ def as_matrix(
         raise ValueError(f"{where}: {name} must have at least 1 column, got shape {array.shape}")
     if rows < min_rows:
         raise ValueError(f"{where}: {name} must have at least {min_rows} row{'s' * (min_rows > 1)}, got {rows}")
-    with np.errstate(over="ignore", invalid="ignore"):  # what overflows becomes Inf, which the next check names
-        matrix: NDArray[np.float32] = np.require(array, dtype=np.float32, requirements=["C", "A"])
-    _core.check_finite(matrix, f"{where}: {name}", n_jobs)
-    return matrix
+    if not ready:
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows becomes Inf, which the next check names
+            array = np.require(array, dtype=np.float32, requirements=["C", "A"])
+    _core.check_finite(array, f"{where}: {name}", n_jobs)
+    return array
 
 
 def as_labels(labels: ArrayLike, where: str, n: int | None = None, *, name: str = "labels") -> NDArray[Any]:

@@ -18,7 +18,6 @@ from .rows import Rows
 
 RANKS = ("hamming", "margin", "cosine", "l2", "ip")
 CODE_RANKS = ("hamming", "margin")
-STAGES = ("probe", "union", "rerank")
 
 
 class Index(Rows):
@@ -181,10 +180,7 @@ class Index(Rows):
             queries.shortlist,
             queries.allowed,
         )
-        timings = {"encode": np.full(queries.n, queries.encode_seconds / max(queries.n, 1))}
-        timings.update((stage, seconds[:, column].copy()) for column, stage in enumerate(STAGES))
-        timings["total"] = timings["encode"] + seconds.sum(axis=1)
-        return SearchResult(distances, self._named(ids), n_candidates, timings)
+        return SearchResult(distances, self._named(ids), n_candidates, queries.encode_seconds, seconds)
 
     def range_search(
         self,

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from .filters import Allowed, batch_of
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Queries:
     """Checked queries and search options: what the core's partitioner, filter and rank need, and nothing else.
 

@@ -10,7 +10,10 @@ from lshcore._validation import as_integer
 from lshcore.hamming import RangeResult
 
 
-@dataclass(frozen=True, slots=True)
+STAGES = ("probe", "union", "rerank")
+
+
+@dataclass(slots=True)
 class SearchResult:
     """Answer to m queries.
 
@@ -25,14 +28,24 @@ class SearchResult:
         for -1, and at equal distance the one that the index met first comes first.
     n_candidates : ndarray of int64, (m,)
         Rows in the buckets looked into that the filter allows, each counted once; a shortlist then ranks fewer.
-    timings : dict of str to ndarray of float64, (m,)
-        Seconds a query in the stages "encode" (of the batch, spread evenly), "probe", "union", "rerank", and "total".
+    encode_seconds : float
+        Of the whole batch.
+    stage_seconds : ndarray of float64, (m, 3)
+        A query's in the stages "probe", "union" and "rerank".
     """
 
     distances: NDArray[Any]
     ids: NDArray[Any]
     n_candidates: NDArray[np.int64]
-    timings: dict[str, NDArray[np.float64]]
+    encode_seconds: float
+    stage_seconds: NDArray[np.float64]
+
+    @property
+    def timings(self) -> dict[str, NDArray[np.float64]]:
+        """Seconds a query, (m,), in the stages "encode" (spread evenly), "probe", "union", "rerank", and "total"."""
+        encode = np.full(len(self), self.encode_seconds / max(len(self), 1))
+        stages = {stage: self.stage_seconds[:, column] for column, stage in enumerate(STAGES)}
+        return {"encode": encode, **stages, "total": encode + self.stage_seconds.sum(axis=1)}
 
     def __len__(self) -> int:
         return len(self.ids)
