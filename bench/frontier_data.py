@@ -98,11 +98,12 @@ def made(path: Path, shape: tuple[int, int], blocks: Callable[[int, int], np.nda
     return np.load(path, mmap_mode="c").view(np.ndarray)
 
 
-def clustered_blocks(seed: int, dim: int, n_clusters: int = 1_000, rank: int = 16) -> Callable[[int, int], np.ndarray]:
+def clustered_blocks(seed: int, dim: int, n: int, rank: int = 16) -> Callable[[int, int], np.ndarray]:
     """Clusters of unequal size, each spread along `rank` directions of its own, less and less, and a little in all.
 
-    Rows depend on the seed and their block alone, so that fewer rows are the first of more.
+    A cluster has 1,000 rows on average: with fewer than the k that are asked for, the rest would be anywhere.
     """
+    n_clusters = max(1, n // 1_000)
     rng = np.random.default_rng([seed, 0])
     centres = rng.standard_normal((n_clusters, dim), dtype=np.float32) * np.float32(0.5 / dim**0.5)
     sizes = np.exp(0.7 * rng.standard_normal(n_clusters))
@@ -122,18 +123,19 @@ def clustered_blocks(seed: int, dim: int, n_clusters: int = 1_000, rank: int = 1
     return block
 
 
-def uniform_blocks(seed: int, dim: int) -> Callable[[int, int], np.ndarray]:
+def uniform_blocks(seed: int, dim: int, n: int) -> Callable[[int, int], np.ndarray]:
     return lambda number, n: np.random.default_rng([seed, 1, number]).random((BLOCK, dim), dtype=np.float32)[:n]
 
 
-def synthetic(name: str, make: Callable[[int, int], Callable[[int, int], np.ndarray]], rows: int, dim: int):
+def synthetic(name: str, make: Callable[[int, int, int], Callable], rows: int, dim: int):
     """A loader of rows and queries; queries are blocks that no number of rows reaches."""
 
     def load(n: int | None, m: int, cache: Path) -> tuple[np.ndarray, np.ndarray]:
-        n, blocks = n or rows, make(0, dim)
+        n = n or rows
+        blocks = make(0, dim, n)
         train = made(cache / f"{name}-{n}x{dim}.npy", (n, dim), blocks)
         return train, made(
-            cache / f"{name}-queries-{m}x{dim}.npy", (m, dim), lambda i, size: blocks(1_000_000 + i, size)
+            cache / f"{name}-{n}-queries-{m}x{dim}.npy", (m, dim), lambda i, size: blocks(1_000_000 + i, size)
         )
 
     return load

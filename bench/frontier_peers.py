@@ -24,9 +24,9 @@ def default_clusters(n: int) -> int:
 
 
 def probes(clusters: int) -> list[int]:
-    """1, 2, 3, 4, 6, 8, 12, ..., to half of the clusters, and all of so few that this leaves hardly any."""
-    steps = sorted({round(f * 2**i) for i in range(20) for f in (1, 1.5)})
-    return [p for p in steps if p <= max(clusters // 2, min(clusters, 8))]
+    """1, 2, 3, 4, 6, 8, 12, ..., and all of the clusters."""
+    steps = {round(f * 2**i) for i in range(20) for f in (1, 1.5)}
+    return sorted({clusters, *(p for p in steps if p < clusters)})
 
 
 def beams(k: int) -> list[int]:

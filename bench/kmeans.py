@@ -32,7 +32,7 @@ def main() -> None:
         ours, theirs, our_inertia, their_inertia = [], [], [], []
         for seed in map(int, arguments.seeds.split(",")):
             start = time.perf_counter()
-            _, _, inertia, _ = _core.kmeans(x, k, seed, arguments.rounds, 1e-4, arguments.jobs)
+            _, _, inertia, _, _ = _core.kmeans(x, k, seed, arguments.rounds, 1e-4, arguments.jobs)
             ours.append(time.perf_counter() - start)
             our_inertia.append(inertia)
             with threadpool_limits(arguments.jobs):

@@ -144,8 +144,8 @@ def test_ours_with_every_bucket_is_exact(bench, parts, d) -> None:
 def test_settings(parts) -> None:
     peers = parts[1]
     assert [peers.default_clusters(n) for n in (60_000, 1_000_000, 1)] == [1_024, 4_096, 4]
-    assert peers.probes(64) == [1, 2, 3, 4, 6, 8, 12, 16, 24, 32]
-    assert peers.probes(3) == [1, 2, 3]
+    assert peers.probes(64) == [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64]
+    assert peers.probes(5) == [1, 2, 3, 4, 5]
     assert peers.beams(20) == [20, 24, *(ef for ef in peers.EF if ef > 24)]
 
 

@@ -409,7 +409,7 @@ def test_an_index_says_what_a_rank_needs(features, queries) -> None:
     with pytest.raises(ValueError, match=r'FlatIndex\.search: rank "margin" needs codes'):
         FlatIndex().add(features).search(queries, rank="margin")
     for rank in ("asymmetric", "dot", 3):
-        expected = r"LSHIndex\.search: rank must be one of 'hamming', 'margin', 'cosine', 'l2', got"
+        expected = r"LSHIndex\.search: rank must be one of 'hamming', 'margin', 'cosine', 'l2', 'ip', got"
         with pytest.raises(ValueError, match=expected):
             index.search(queries, rank=rank)
     for k, error in ((0, ValueError), (-1, ValueError), (1.5, TypeError), (None, TypeError), (True, TypeError)):

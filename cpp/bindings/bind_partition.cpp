@@ -26,11 +26,14 @@ void bind_partition(py::module_& m) {
              }),
              "positions"_a.noconvert(), "lattice"_a.none(false));
     py::class_<ClusterKeys>(m, "ClusterKeys")
-        .def(py::init([](const Array<float>& centroids, bool residuals) {
+        .def(py::init([](const Array<float>& centroids, const std::optional<Array<float>>& spreads) {
                  const auto view = matrix(centroids, "centroids");
-                 return ClusterKeys({view.data, view.data + view.rows * view.cols}, view.rows, view.cols, residuals);
+                 std::vector<float> kept;
+                 if (spreads) kept.assign(vector_of(*spreads, view.rows, "spreads"), spreads->data() + view.rows);
+                 return ClusterKeys({view.data, view.data + view.rows * view.cols}, view.rows, view.cols,
+                                    std::move(kept));
              }),
-             "centroids"_a.noconvert(), "residuals"_a = false)
+             "centroids"_a.noconvert(), py::arg("spreads").noconvert() = py::none())
         .def_property_readonly("centroids", [](const ClusterKeys& keys) {
             const auto view = keys.centroids();
             return to_array(std::vector<float>(view.data, view.data + view.rows * view.cols))

@@ -36,10 +36,16 @@ std::vector<std::int64_t> sample_rows(std::int64_t n, std::int64_t m, Random& ra
     return rows;
 }
 
-/// Greedy k-means++ (Arthur & Vassilvitskii, 2007): each new centre is the best of a few rows drawn with probability
+/// Some rows, or greedy k-means++ (Arthur & Vassilvitskii, 2007): each new centre is the best of a few rows drawn with probability
 /// proportional to their squared distance from the centres so far.
 std::vector<float> seed_centroids(View<const float> x, const KMeansOptions& options, Random& random) {
     const std::int64_t k = options.n_clusters, d = x.cols;
+    if (options.random_seeds) {
+        std::vector<float> seeds;
+        for (const std::int64_t row : sample_rows(x.rows, k, random))
+            seeds.insert(seeds.end(), x.row(row), x.row(row) + d);
+        return seeds;
+    }
     const auto rows = sample_rows(x.rows, std::min(x.rows, std::max(kSeedRowsLeast, kSeedRowsPerCluster * k)), random);
     const std::int64_t n = static_cast<std::int64_t>(rows.size());
     std::vector<float> sample(static_cast<std::size_t>(n * d));
@@ -240,6 +246,13 @@ KMeansResult kmeans(View<const float> x, const KMeansOptions& options) {
             break;
         }
     }
+    std::vector<double> sums(static_cast<std::size_t>(k)), counts(sums);
+    for (std::size_t i = 0; i < distances.size(); ++i) {
+        sums[static_cast<std::size_t>(result.labels[i])] += distances[i];
+        ++counts[static_cast<std::size_t>(result.labels[i])];
+    }
+    for (std::size_t c = 0; c < sums.size(); ++c)
+        result.spreads.push_back(static_cast<float>(sums[c] / std::max(1.0, counts[c])));
     return result;
 }
 

@@ -26,7 +26,7 @@ float dot(const float* a, const float* b, std::int64_t n) {
 Rotation::Rotation(std::int64_t dim)
     : dim_(dim),
       width_(std::max(kLeastWidth, static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(dim))))) {
-    require(dim >= 1, "Rotation: at least one dimension is needed");
+    require(dim >= 1 && dim <= kMaxBits, "Rotation: 1 to 4096 dimensions are needed");
     Random random(kSeed);
     const auto scale = static_cast<float>(1 / std::sqrt(static_cast<double>(width_)));
     for (std::int64_t i = 0; i < kRounds * width_; ++i) signs_.push_back(random.next() >> 63 != 0 ? scale : -scale);
@@ -44,7 +44,8 @@ void copy_residual(const std::uint8_t* from, std::int64_t from_row, std::uint8_t
     const int down = from_row % kResidualBlock < 16 ? 0 : 4, up = to_row % kResidualBlock < 16 ? 0 : 4;
     from += place(from_row);
     to += place(to_row);
-    for (std::int64_t m = 0; m < width / 4; ++m) to[16 * m] |= static_cast<std::uint8_t>((from[16 * m] >> down & 15) << up);
+    for (std::int64_t m = 0; m < width / 4; ++m)
+        to[16 * m] |= static_cast<std::uint8_t>((from[16 * m] >> down & 15) << up);
 }
 
 ResidualEncoder::ResidualEncoder(const Rotation& rotation, const float* mean)
@@ -69,7 +70,8 @@ void ResidualEncoder::encode(const float* x, std::int64_t row, std::uint8_t* cod
         signs_[static_cast<std::size_t>(j)] = positive ? 1.0f : -1.0f;
         at[j / 4 * 16] |= static_cast<std::uint8_t>(positive << (j % 4 + up));
     }
-    const float squares = dot(rotated_.data(), rotated_.data(), width), sum = dot(signs_.data(), rotated_.data(), width);
+    const float squares = dot(rotated_.data(), rotated_.data(), width),
+                sum = dot(signs_.data(), rotated_.data(), width);
     const float scale = sum > 0 ? squares / sum : 0;
     scales[row] = scale;
     offsets[row] = squares + 2 * scale * dot(signs_.data(), shift_.data(), width);
@@ -80,7 +82,7 @@ void ResidualQuery::prepare(const Rotation& rotation, const float* q, const floa
     rotated_.resize(width);
     tables_.resize(width * 4);
     rotation.apply(q, mean, rotated_.data());
-    // Of four signs the least sum is -(|a| + |b| + |c| + |d|); entries count from there, in 255 steps for the widest.
+    // Of four signs the least sum is -(|a| + |b| + |c| + |d|); entries count from there, in 63 steps for the widest.
     float widest = 0, low = 0;
     for (std::size_t j = 0; j < width; j += 4) {
         const float sum = (std::abs(rotated_[j]) + std::abs(rotated_[j + 1])) +
@@ -88,9 +90,9 @@ void ResidualQuery::prepare(const Rotation& rotation, const float* q, const floa
         widest = std::max(widest, sum);
         low += sum;
     }
-    const float inverse = widest > 0 ? 127.5f / widest : 0;
+    const float inverse = widest > 0 ? 31.5f / widest : 0;
     kernels().residual_tables(rotated_.data(), rotation.width(), inverse, tables_.data());
-    step_ = widest / 127.5f * 2;
+    step_ = widest / 31.5f * 2;
     low_ = -2 * low;
 }
 
@@ -108,8 +110,8 @@ ResidualCentroids::ResidualCentroids(View<const float> centroids, const float* m
 void ResidualQuery::estimate(const ResidualRows& rows, std::int64_t first, std::int64_t n, float base, float surplus,
                              float* out) const {
     const auto n_tables = static_cast<std::int64_t>(tables_.size()) / 16;
-    kernels().residual_estimates(tables_.data(), n_tables, rows.codes + first * n_tables / 2, n, step_, low_ + surplus, base,
-                                 rows.offsets + first, rows.scales + first, out);
+    kernels().residual_estimates(tables_.data(), n_tables, rows.codes + first * n_tables / 2, n, step_, low_ + surplus,
+                                 base, rows.offsets + first, rows.scales + first, out);
 }
 
 }  // namespace lshcore

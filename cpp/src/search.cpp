@@ -109,7 +109,9 @@ template <class D, class MakeSink>
 void Index::scan(const State& state, const Queries& given, const SearchOptions& options, MakeSink make_sink) const {
     using Sink = decltype(make_sink());
     const std::int64_t m = given.size();
-    const bool exhaustive = std::holds_alternative<OneBucket>(partitioner_);
+    const auto* clusters = std::get_if<ClusterKeys>(&partitioner_);
+    const bool exhaustive = std::holds_alternative<OneBucket>(partitioner_) ||
+                            (clusters != nullptr && options.probes == clusters->n_clusters());
     Queries queries = given;
     std::vector<float> norms;
     if (options.rank == Rank::cosine) {
@@ -181,8 +183,9 @@ void Index::scan(const State& state, const Queries& given, const SearchOptions& 
         return;
     }
 
+    const bool by_residuals = options.shortlist > 0 && clusters != nullptr && clusters->residuals() != nullptr;
     // A shortlist of everything comes from an exhaustive scan of the codes: row numbers, through all segments.
-    const bool shortlist_all = exhaustive && options.shortlist > 0 && filters.everything();
+    const bool shortlist_all = exhaustive && options.shortlist > 0 && filters.everything() && !by_residuals;
     std::vector<Id> shortlists;  // of the queries from first_listed on
     std::int64_t first_listed = 0;
     double scan_seconds = 0;
@@ -203,8 +206,6 @@ void Index::scan(const State& state, const Queries& given, const SearchOptions& 
         std::vector<D> distances;
         std::optional<ResidualScan> residuals;
     };
-    const auto* clusters = std::get_if<ClusterKeys>(&partitioner_);
-    const bool by_residuals = options.shortlist > 0 && clusters != nullptr && clusters->residuals() != nullptr;
     std::vector<std::unique_ptr<Scratch>> scratch(static_cast<std::size_t>(std::max(1, options.n_jobs)));
     const auto answer_block = [&](std::int64_t first, std::int64_t n, int worker) {
         auto& mine = scratch[static_cast<std::size_t>(worker)];
@@ -255,8 +256,8 @@ void Index::scan(const State& state, const Queries& given, const SearchOptions& 
                     keys = keys.subspan(count);
                 }
                 mine->sink.end(q, scan.n_met());
-                mine->sink.timed(q, {times.probe + seconds(then, located), seconds(located, listed),
-                                     seconds(listed, Clock::now())});
+                mine->sink.timed(
+                    q, {times.probe + seconds(then, located), seconds(located, listed), seconds(listed, Clock::now())});
                 continue;
             }
             mine->shortlist.begin();

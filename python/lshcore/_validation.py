@@ -114,8 +114,11 @@ def as_matrix(
         For a wrong shape, and for NaN, Inf or a magnitude above 1e15, checked after the cast to float32.
     """
     # What is as it should be, a query of a server for one, is not looked at twice.
-    ready = type(X) is np.ndarray and X.dtype is _FLOAT32 and X.flags.c_contiguous and X.flags.aligned
-    array = X if ready else as_numeric(X, where, name)
+    array: NDArray[Any]
+    if type(X) is np.ndarray and X.dtype is _FLOAT32 and X.flags.c_contiguous and X.flags.aligned:
+        ready, array = True, X
+    else:
+        ready, array = False, as_numeric(X, where, name)
     if allow_1d and array.ndim == 1:
         array = array[np.newaxis]
     if array.ndim != 2:
@@ -234,6 +237,15 @@ def as_integer(value: Any, where: str, name: str, low: int | None = None, high: 
         limits = one if low is None or high is None else f"between {low} and {high}"
         raise ValueError(f"{where}: {name} must be {limits}, got {number}")
     return number
+
+
+def as_share(value: Any, where: str, name: str) -> float:
+    """A number above 0 and at most 1."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        raise TypeError(f"{where}: {name} must be a number, got {value!r}")
+    if not 0 < value <= 1:
+        raise ValueError(f"{where}: {name} must be above 0 and at most 1, got {value}")
+    return float(value)
 
 
 def check_k(k: Any, where: str, n_queries: int = 0, n_rows: int = 0) -> int:

@@ -67,10 +67,10 @@ struct Kernels {
     void (*hadamard)(float* x, const float* signs, std::int64_t n);
 
     /// Tables of 16 bytes for each four of x: entry p is inverse times 2 times what the signs p of the four add to the
-    /// least of their sums, rounded to nearest, ties to even; at most 255.
+    /// least of their sums, rounded to nearest, ties to even; at most 63, so that four of them fit a byte.
     void (*residual_tables)(const float* x, std::int64_t n, float inverse, std::uint8_t* out);
 
-    /// out[i] = (base + offsets[i]) - scales[i] * (step * (sum of the entries that code i names) + low) for n codes.
+    /// For a multiple of 16 tables, at most 1024, out[i] = (base + offsets[i]) - scales[i] * (step * (sum of the entries that code i names) + low) for n codes.
     void (*residual_estimates)(const std::uint8_t* tables, std::int64_t n_tables, const std::uint8_t* codes,
                                std::int64_t n, float step, float low, float base, const float* offsets,
                                const float* scales, float* out);

@@ -16,14 +16,15 @@ struct KMeansOptions {
     int max_iter = 25;
     double tol = 1e-4;  // stop once the centroids move less than this, squared, relative to the mean variance
     int n_jobs = 1;
-    bool spherical =
-        false;  // rows have length 1, and so are centroids given: the nearest is the one at the least angle
+    bool spherical = false;     // rows have length 1, and so are centroids given: the nearest is at the least angle
+    bool random_seeds = false;  // start at rows drawn at random instead
     std::function<void(int round, double inertia)> on_round;
 };
 
 struct KMeansResult {
     std::vector<float> centroids;  // (n_clusters, d)
     std::vector<std::int32_t> labels;
+    std::vector<float> spreads;  // (n_clusters,): the mean squared distance of a cluster's rows
     double inertia = 0;
     int rounds = 0;
 };

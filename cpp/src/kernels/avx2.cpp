@@ -3,7 +3,6 @@
 
 #include <immintrin.h>
 
-#include <algorithm>
 #include <bit>
 
 #include "sets.h"
@@ -45,7 +44,10 @@ struct Lanes {
             const __m256 other = L == 4   ? _mm256_permute2f128_ps(a, a, 1)
                                  : L == 2 ? _mm256_permute_ps(a, 0x4e)
                                           : _mm256_permute_ps(a, 0xb1);
-            return _mm256_blend_ps(_mm256_add_ps(a, other), _mm256_sub_ps(other, a), L == 4 ? 0xf0 : L == 2 ? 0xcc : 0xaa);
+            return _mm256_blend_ps(_mm256_add_ps(a, other), _mm256_sub_ps(other, a),
+                                   L == 4   ? 0xf0
+                                   : L == 2 ? 0xcc
+                                            : 0xaa);
         };
         return {half(lo), half(hi)};
     }
@@ -161,36 +163,32 @@ void pack_signs(const float* margins, std::int64_t n_bits, Word* out) {
 
 #include "residual.h"
 
-/// Two tables at once; bytes are added in 16 bits, all and those at odd places apart, 256 tables at the most.
+/// Two tables at once; the entries of four times two are added in 8 bits, then in 16: all, and those at odd places.
 constexpr auto block_sums = [](const std::uint8_t* tables, std::int64_t n_tables, const std::uint8_t* codes,
-                               std::uint32_t* sums) {
+                               std::uint16_t* out) {
     const __m256i half = _mm256_set1_epi8(0x0f), zero = _mm256_setzero_si256();
-    std::fill_n(sums, 32, 0u);
-    for (std::int64_t begin = 0; begin < n_tables; begin += 256) {
-        __m256i all[2] = {zero, zero}, odd[2] = {zero, zero};
-        const std::int64_t end = n_tables - begin < 256 ? n_tables : begin + 256;
-        for (std::int64_t m = begin; m < end; m += 2) {
-            const __m256i table = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(tables + 16 * m));
-            const __m256i code = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes + 16 * m));
-            const __m256i found[] = {
-                _mm256_shuffle_epi8(table, _mm256_and_si256(code, half)),
-                _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(code, 4), half))};
-            for (int h = 0; h < 2; ++h) {
-                all[h] = _mm256_add_epi16(all[h], found[h]);
-                odd[h] = _mm256_add_epi16(odd[h], _mm256_srli_epi16(found[h], 8));
-            }
+    __m256i all[2] = {zero, zero}, odd[2] = {zero, zero};
+    for (std::int64_t m = 0; m < 16 * n_tables; m += 128) {
+        __m256i sums[2] = {zero, zero};
+        for (std::int64_t at = m; at < m + 128; at += 32) {
+            const __m256i table = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(tables + at));
+            const __m256i code = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes + at));
+            const __m256i upper = _mm256_and_si256(_mm256_srli_epi16(code, 4), half);
+            sums[0] = _mm256_add_epi8(sums[0], _mm256_shuffle_epi8(table, _mm256_and_si256(code, half)));
+            sums[1] = _mm256_add_epi8(sums[1], _mm256_shuffle_epi8(table, upper));
         }
         for (int h = 0; h < 2; ++h) {
-            const auto halves = [](__m256i v) {
-                return _mm_add_epi16(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
-            };
-            const __m128i upper = halves(odd[h]);
-            const __m128i lower = halves(_mm256_sub_epi16(all[h], _mm256_slli_epi16(odd[h], 8)));
-            std::uint16_t pairs[16];
-            _mm_storeu_si128(reinterpret_cast<__m128i*>(pairs), _mm_unpacklo_epi16(lower, upper));
-            _mm_storeu_si128(reinterpret_cast<__m128i*>(pairs + 8), _mm_unpackhi_epi16(lower, upper));
-            for (int j = 0; j < 16; ++j) sums[16 * h + j] += pairs[j];
+            all[h] = _mm256_add_epi16(all[h], sums[h]);
+            odd[h] = _mm256_add_epi16(odd[h], _mm256_srli_epi16(sums[h], 8));
         }
+    }
+    for (int h = 0; h < 2; ++h) {
+        const auto halves = [](__m256i v) {
+            return _mm_add_epi16(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+        };
+        const __m128i later = halves(odd[h]), first = halves(_mm256_sub_epi16(all[h], _mm256_slli_epi16(odd[h], 8)));
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(out + 16 * h), _mm_unpacklo_epi16(first, later));
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(out + 16 * h + 8), _mm_unpackhi_epi16(first, later));
     }
 };
 

@@ -167,41 +167,37 @@ void pack_signs(const float* margins, std::int64_t n_bits, Word* out) {
 
 #include "residual.h"
 
-/// Four tables at once; bytes are added in 16 bits, all and those at odd places apart, 256 tables at the most.
+/// Four tables at once; the entries of four times four are added in 8 bits, then in 16: all, and those at odd places.
 void residual_estimates(const std::uint8_t* tables, std::int64_t n_tables, const std::uint8_t* codes, std::int64_t n,
                         float step, float low, float base, const float* offsets, const float* scales, float* out) {
-    const __m512i half = _mm512_set1_epi8(0x0f), zero = _mm512_setzero_si512();
+    const __m512i half = _mm512_set1_epi8(0x0f);
     for (std::int64_t i = 0; i < n; i += 32, codes += 16 * n_tables) {
-        __m512i sums[2] = {zero, zero};
-        for (std::int64_t begin = 0; begin < n_tables; begin += 256) {
-            __m512i all[2] = {zero, zero}, odd[2] = {zero, zero};
-            const std::int64_t end = n_tables - begin < 256 ? n_tables : begin + 256;
-            for (std::int64_t m = begin; m < end; m += 4) {
-                const __m512i table = _mm512_loadu_si512(tables + 16 * m), code = _mm512_loadu_si512(codes + 16 * m);
-                const __m512i found[] = {
-                    _mm512_shuffle_epi8(table, _mm512_and_si512(code, half)),
-                    _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi16(code, 4), half))};
-                for (int h = 0; h < 2; ++h) {
-                    all[h] = _mm512_add_epi16(all[h], found[h]);
-                    odd[h] = _mm512_add_epi16(odd[h], _mm512_srli_epi16(found[h], 8));
-                }
+        __m512i all[2] = {}, odd[2] = {};
+        for (std::int64_t m = 0; m < 16 * n_tables; m += 256) {
+            __m512i sums[2] = {};
+            for (std::int64_t at = m; at < m + 256; at += 64) {
+                const __m512i table = _mm512_loadu_si512(tables + at), code = _mm512_loadu_si512(codes + at);
+                const __m512i upper = _mm512_and_si512(_mm512_srli_epi16(code, 4), half);
+                sums[0] = _mm512_add_epi8(sums[0], _mm512_shuffle_epi8(table, _mm512_and_si512(code, half)));
+                sums[1] = _mm512_add_epi8(sums[1], _mm512_shuffle_epi8(table, upper));
             }
             for (int h = 0; h < 2; ++h) {
-                const auto quarters = [](__m512i v) {
-                    const __m256i two = _mm256_add_epi16(_mm512_castsi512_si256(v), _mm512_extracti64x4_epi64(v, 1));
-                    return _mm_add_epi16(_mm256_castsi256_si128(two), _mm256_extracti128_si256(two, 1));
-                };
-                const __m128i upper = quarters(odd[h]);
-                const __m128i lower = quarters(_mm512_sub_epi16(all[h], _mm512_slli_epi16(odd[h], 8)));
-                const __m256i rows = _mm256_setr_m128i(_mm_unpacklo_epi16(lower, upper), _mm_unpackhi_epi16(lower, upper));
-                sums[h] = _mm512_add_epi32(sums[h], _mm512_cvtepu16_epi32(rows));
+                all[h] = _mm512_add_epi16(all[h], sums[h]);
+                odd[h] = _mm512_add_epi16(odd[h], _mm512_srli_epi16(sums[h], 8));
             }
         }
         for (int h = 0; h < 2 && i + 16 * h < n; ++h) {
+            const auto quarters = [](__m512i v) {
+                const __m256i two = _mm256_add_epi16(_mm512_castsi512_si256(v), _mm512_extracti64x4_epi64(v, 1));
+                return _mm_add_epi16(_mm256_castsi256_si128(two), _mm256_extracti128_si256(two, 1));
+            };
+            const __m128i later = quarters(odd[h]);
+            const __m128i first = quarters(_mm512_sub_epi16(all[h], _mm512_slli_epi16(odd[h], 8)));
+            const __m256i rows = _mm256_setr_m128i(_mm_unpacklo_epi16(first, later), _mm_unpackhi_epi16(first, later));
+            const __m512 sums = _mm512_cvtepi32_ps(_mm512_cvtepu16_epi32(rows));
             const std::int64_t at = i + 16 * h;
             const __mmask16 mask = static_cast<__mmask16>(n - at >= 16 ? 0xffff : (1u << (n - at)) - 1);
-            const __m512 inner = _mm512_add_ps(_mm512_mul_ps(_mm512_set1_ps(step), _mm512_cvtepi32_ps(sums[h])),
-                                               _mm512_set1_ps(low));
+            const __m512 inner = _mm512_add_ps(_mm512_mul_ps(_mm512_set1_ps(step), sums), _mm512_set1_ps(low));
             const __m512 product = _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, scales + at), inner);
             const __m512 offset = _mm512_add_ps(_mm512_set1_ps(base), _mm512_maskz_loadu_ps(mask, offsets + at));
             _mm512_mask_storeu_ps(out + at, mask, _mm512_sub_ps(offset, product));

@@ -2,7 +2,6 @@
 
 #include <arm_neon.h>
 
-#include <algorithm>
 #include <bit>
 
 #include "sets.h"
@@ -130,28 +129,20 @@ constexpr auto pack_signs = pack_signs_plainly;
 
 #include "residual.h"
 
-/// A table at a time; sums in 16 bits, of 256 tables at the most.
+/// A table at a time.
 constexpr auto block_sums = [](const std::uint8_t* tables, std::int64_t n_tables, const std::uint8_t* codes,
-                               std::uint32_t* sums) {
-    std::fill_n(sums, 32, 0u);
-    for (std::int64_t begin = 0; begin < n_tables; begin += 256) {
-        uint16x8_t parts[4] = {vdupq_n_u16(0), vdupq_n_u16(0), vdupq_n_u16(0), vdupq_n_u16(0)};
-        const std::int64_t end = n_tables - begin < 256 ? n_tables : begin + 256;
-        for (std::int64_t m = begin; m < end; ++m) {
-            const uint8x16_t table = vld1q_u8(tables + 16 * m), code = vld1q_u8(codes + 16 * m);
-            const uint8x16_t low = vqtbl1q_u8(table, vandq_u8(code, vdupq_n_u8(15)));
-            const uint8x16_t high = vqtbl1q_u8(table, vshrq_n_u8(code, 4));
-            parts[0] = vaddw_u8(parts[0], vget_low_u8(low));
-            parts[1] = vaddw_u8(parts[1], vget_high_u8(low));
-            parts[2] = vaddw_u8(parts[2], vget_low_u8(high));
-            parts[3] = vaddw_u8(parts[3], vget_high_u8(high));
-        }
-        for (int part = 0; part < 4; ++part) {
-            std::uint16_t eight[8];
-            vst1q_u16(eight, parts[part]);
-            for (int j = 0; j < 8; ++j) sums[8 * part + j] += eight[j];
-        }
+                               std::uint16_t* out) {
+    uint16x8_t sums[4] = {vdupq_n_u16(0), vdupq_n_u16(0), vdupq_n_u16(0), vdupq_n_u16(0)};
+    for (std::int64_t at = 0; at < 16 * n_tables; at += 16) {
+        const uint8x16_t table = vld1q_u8(tables + at), code = vld1q_u8(codes + at);
+        const uint8x16_t low = vqtbl1q_u8(table, vandq_u8(code, vdupq_n_u8(15)));
+        const uint8x16_t high = vqtbl1q_u8(table, vshrq_n_u8(code, 4));
+        sums[0] = vaddw_u8(sums[0], vget_low_u8(low));
+        sums[1] = vaddw_u8(sums[1], vget_high_u8(low));
+        sums[2] = vaddw_u8(sums[2], vget_low_u8(high));
+        sums[3] = vaddw_u8(sums[3], vget_high_u8(high));
     }
+    for (int part = 0; part < 4; ++part) vst1q_u16(out + 8 * part, sums[part]);
 };
 
 void residual_estimates(const std::uint8_t* tables, std::int64_t n_tables, const std::uint8_t* codes, std::int64_t n,

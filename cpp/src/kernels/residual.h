@@ -16,7 +16,8 @@ void hadamard(float* x, const float* signs, std::int64_t n) {
             for (std::int64_t j = i; j < i + half; j += 16) {
                 const Lanes a = Lanes::load(x + j), b = Lanes::load(x + j + half), c = Lanes::load(x + j + 2 * half),
                             d = Lanes::load(x + j + 3 * half);
-                const Lanes ab = Lanes::add(a, b), cd = Lanes::add(c, d), a_b = Lanes::sub(a, b), c_d = Lanes::sub(c, d);
+                const Lanes ab = Lanes::add(a, b), cd = Lanes::add(c, d), a_b = Lanes::sub(a, b),
+                            c_d = Lanes::sub(c, d);
                 Lanes::add(ab, cd).store(x + j);
                 Lanes::add(a_b, c_d).store(x + j + half);
                 Lanes::sub(ab, cd).store(x + j + 2 * half);
@@ -48,22 +49,16 @@ void residual_tables(const float* x, std::int64_t n, float inverse, std::uint8_t
     }
 }
 
-/// What residual_estimates says, of sums.
-inline void residual_rest(const std::uint32_t* sums, std::int64_t n, float step, float low, float base,
-                          const float* offsets, const float* scales, float* out) {
-    for (std::int64_t i = 0; i < n; ++i)
-        out[i] = (base + offsets[i]) - scales[i] * (step * static_cast<float>(sums[i]) + low);
-}
-
 /// By `block_sums(tables, n_tables, codes, sums)`, the sums of a whole block.
 template <class BlockSums>
 inline void residual_estimates_by(BlockSums block_sums, const std::uint8_t* tables, std::int64_t n_tables,
-                                  const std::uint8_t* codes, std::int64_t n, float step, float low,
-                                  float base, const float* offsets, const float* scales, float* out) {
+                                  const std::uint8_t* codes, std::int64_t n, float step, float low, float base,
+                                  const float* offsets, const float* scales, float* out) {
     for (std::int64_t i = 0; i < n; i += 32, codes += 16 * n_tables) {
-        std::uint32_t sums[32];
+        std::uint16_t sums[32];
         block_sums(tables, n_tables, codes, sums);
-        residual_rest(sums, n - i < 32 ? n - i : 32, step, low, base, offsets + i, scales + i, out + i);
+        for (std::int64_t j = i; j < n && j < i + 32; ++j)
+            out[j] = (base + offsets[j]) - scales[j] * (step * static_cast<float>(sums[j - i]) + low);
     }
 }
 

@@ -140,12 +140,12 @@ constexpr auto pack_signs = pack_signs_plainly;
 #include "residual.h"
 
 constexpr auto block_sums = [](const std::uint8_t* tables, std::int64_t n_tables, const std::uint8_t* codes,
-                               std::uint32_t* sums) {
-    std::fill_n(sums, 32, 0u);
+                               std::uint16_t* sums) {
+    std::fill_n(sums, 32, std::uint16_t{0});
     for (std::int64_t m = 0; m < n_tables; ++m, tables += 16, codes += 16)
         for (int j = 0; j < 16; ++j) {
-            sums[j] += tables[codes[j] & 15];
-            sums[j + 16] += tables[codes[j] >> 4];
+            sums[j] = static_cast<std::uint16_t>(sums[j] + tables[codes[j] & 15]);
+            sums[j + 16] = static_cast<std::uint16_t>(sums[j + 16] + tables[codes[j] >> 4]);
         }
 };
 

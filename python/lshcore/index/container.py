@@ -23,9 +23,13 @@ CODE_RANKS = ("hamming", "margin")
 class Index(Rows):
     """Rows under ids, their buckets, and the codes or vectors that rank them."""
 
+    @property
+    def _default_rank(self) -> str:
+        return "hamming" if self.vectors is None else "cosine"
+
     def _resolve_rank(self, rank: str | None, where: str) -> str:
         if rank is None:
-            rank = "hamming" if self.vectors is None else "cosine"
+            rank = self._default_rank
         check_choice(rank, where, "rank", RANKS)
         if rank in CODE_RANKS:
             if self.hasher is None:
@@ -140,12 +144,14 @@ class Index(Rows):
         radius : int, optional
             `LSHIndex` only, instead of `probes`: every key within this Hamming distance of the query's own, in every
             table.
-        rank : {"hamming", "margin", "cosine", "l2"}, optional
+        rank : {"hamming", "margin", "cosine", "l2", "ip"}, optional
             How candidates are ordered; by default "cosine" where the index keeps vectors, else "hamming". "margin"
-            weighs each bit in which a code differs from the query's by how sure the query is of it, its |margin|.
+            weighs each bit in which a code differs from the query's by how sure the query is of it, its |margin|; "ip"
+            is the inner product, the largest first.
         shortlist : int, optional
-            Rank only so many candidates of each query by "margin", "cosine" or "l2": the nearest by (Hamming distance,
-            id) of their codes.
+            Rank only so many candidates of each query by the vectors or by "margin": the nearest by (Hamming distance,
+            id) of their codes, or those that the residuals of a `KMeansIndex` promise most of. Of these, not even those
+            are ranked that cannot be among the k nearest any more.
         filter : array_like, optional
             Rows that may be candidates: a mask, bool (n,), in the order of `ids`, or their ids; or a list with an array
             of ids for each query.
@@ -167,11 +173,16 @@ class Index(Rows):
         queries = self._prepare(
             Q, where, jobs, probes=probes, radius=radius, rank=rank, shortlist=shortlist, filter=filter
         )
-        hits = check_k(k, where, queries.n, len(self))
+        found = self._nearest(queries, check_k(k, where, queries.n, len(self)), jobs)
+        found.ids = self._named(found.ids)
+        return found
+
+    def _nearest(self, queries: Queries, k: int, jobs: int) -> SearchResult:
+        """The answer to a search, with the ids that the core has."""
         distances, ids, n_candidates, seconds = self._searchable(queries).search(
             queries.codes,
             queries.vectors,
-            hits,
+            k,
             queries.rank,
             queries.probes,
             jobs,
@@ -180,7 +191,7 @@ class Index(Rows):
             queries.shortlist,
             queries.allowed,
         )
-        return SearchResult(distances, self._named(ids), n_candidates, queries.encode_seconds, seconds)
+        return SearchResult(distances, ids, n_candidates, queries.encode_seconds, seconds)
 
     def range_search(
         self,
@@ -211,7 +222,7 @@ class Index(Rows):
         Raises
         ------
         TypeError, ValueError
-            As `search` does, or if max_distance is not a number from 0 on.
+            As `search` does, or if max_distance is not a number from 0 on (for "ip" any number).
         """
         where = f"{type(self).__name__}.range_search"
         jobs = resolve_jobs(n_jobs)
@@ -343,6 +354,6 @@ def _as_distance(value: Any, rank: str, where: str) -> float:
     if array.ndim != 0 or array.dtype == np.bool_:
         raise TypeError(f"{where}: max_distance must be a number, got {value!r}")
     distance = float(array)
-    if math.isnan(distance) or distance < 0:
+    if math.isnan(distance) or (distance < 0 and rank != "ip"):
         raise ValueError(f"{where}: max_distance must be at least 0, got {distance}")
     return distance

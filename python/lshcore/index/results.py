@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from lshcore._validation import as_integer
 from lshcore.hamming import RangeResult
 
-
 STAGES = ("probe", "union", "rerank")
 
 
@@ -21,8 +20,8 @@ class SearchResult:
     ----------
     distances : ndarray, (m, k)
         Ascending. uint16 bits for rank "hamming" (65535 where there is no hit), else float32: ``1 - cos`` for "cosine",
-        the squared distance for "l2", the sum of |margins| of the bits that differ for "margin" (inf where there is no
-        hit).
+        the squared distance for "l2", the negated inner product for "ip", the sum of |margins| of the bits that differ
+        for "margin" (inf where there is no hit).
     ids : ndarray of int64, (m, k)
         By (distance, id); -1 where there are fewer than k candidates. Where ids are texts, an array of objects, None
         for -1, and at equal distance the one that the index met first comes first.
