@@ -222,7 +222,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--queries", type=int, default=2_000)
     parser.add_argument("--k", type=int, default=10, help="at most 100")
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--clusters", type=int, help="ours and FAISS's; about 4 sqrt(rows) by default")
+    parser.add_argument("--clusters", type=int, help="FAISS's; about 4 sqrt(rows) by default")
     parser.add_argument("--batch", action="store_true")
     parser.add_argument("--jobs", type=int, default=1, help="threads of --batch")
     parser.add_argument("--build-jobs", type=int, default=2, help="threads to build with")

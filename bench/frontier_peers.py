@@ -14,8 +14,9 @@ import lshcore
 Setting = dict[str, int]
 
 # How many rows are ranked by the true distance, as multiples of k: ours and FAISS's.
-FACTORS = (2, 4, 8, 16, 32, 64)
-EF = (10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1_024)
+OURS = (1.5, 2, 3, 5, 10, 20, 40)
+FACTORS = (2, 3, 4, 8, 16, 32, 64)
+EF = (10, 11, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 256, 384, 512, 768, 1_024)
 
 
 def default_clusters(n: int) -> int:
@@ -24,8 +25,8 @@ def default_clusters(n: int) -> int:
 
 
 def probes(clusters: int) -> list[int]:
-    """1, 2, 3, 4, 6, 8, 12, ..., and all of the clusters."""
-    steps = {round(f * 2**i) for i in range(20) for f in (1, 1.5)}
+    """1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, ..., and all of the clusters."""
+    steps = {round(f * 2**i) for i in range(20) for f in (1, 1.25, 1.5, 1.75)}
     return sorted({clusters, *(p for p in steps if p < clusters)})
 
 
@@ -73,22 +74,21 @@ class Peer:
 
 
 class Ours(Peer):
-    """k-means buckets; candidates ranked as they are, or a shortlist of them by their codes."""
+    """k-means buckets with residual codes, as many as the rows call for."""
 
     name = package = "lshcore"
+    built = "residual codes"
 
     def __init__(self, clusters: int) -> None:
-        self.clusters = clusters
-        self.algorithm = LSHCore("euclidean", "kmeans", {"clusters": clusters, "bits": 256})
-        self.built = f"{clusters} clusters, 256 bits"
+        self.algorithm = LSHCore("euclidean", "kmeans", {})
 
     def build(self, X: np.ndarray, jobs: int) -> None:
         os.environ["LSHCORE_NUM_THREADS"] = str(jobs)
         self.algorithm.fit(X)
 
     def settings(self, k: int) -> list[Setting]:
-        plain = [{"probes": p} for p in probes(self.clusters)]
-        return plain + [{"probes": p, "shortlist": f * k} for p, f in product(probes(self.clusters), FACTORS)]
+        each = probes(self.algorithm.index.n_clusters)
+        return [{"probes": p} for p in each] + [{"probes": p, "shortlist": int(f * k)} for p, f in product(each, OURS)]
 
     @property
     def version(self) -> str:
@@ -96,7 +96,7 @@ class Ours(Peer):
 
     def everything(self) -> Setting:
         """The setting that misses nothing."""
-        return {"probes": self.clusters}
+        return {"probes": self.algorithm.index.n_clusters}
 
     def set(self, setting: Setting, jobs: int) -> None:
         os.environ["LSHCORE_NUM_THREADS"] = str(jobs)

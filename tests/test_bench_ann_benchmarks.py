@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 BENCH = Path(__file__).parents[1] / "bench"
-KINDS = {"kmeans": {"clusters": 12, "bits": 16}, "lsh": {"tables": 4, "key_bits": 5}}
+KINDS = {"kmeans": {"clusters": 12}, "lsh": {"tables": 4, "key_bits": 5}}
 EVERYTHING = {"kmeans": 12, "lsh": 4 << 5}
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")

@@ -129,7 +129,7 @@ def test_ours_with_every_bucket_is_exact(bench, parts, d) -> None:
     ours = make(bench, parts, "lshcore")
     built = bench.build(ours, d.train, 1)
     bench.check_all(ours, d, 10, 20)
-    lines = [parts[2].Line(built, {"probes": p}) for p in (1, 3, CLUSTERS)]
+    lines = [parts[2].Line(built, {"probes": p}) for p in (1, 2, ours.algorithm.index.n_clusters)]
     for line in lines * 2:
         bench.run(line, d, 10, 1, batch=False)
     assert lines[0].recall < lines[-1].recall == 1
@@ -144,7 +144,7 @@ def test_ours_with_every_bucket_is_exact(bench, parts, d) -> None:
 def test_settings(parts) -> None:
     peers = parts[1]
     assert [peers.default_clusters(n) for n in (60_000, 1_000_000, 1)] == [1_024, 4_096, 4]
-    assert peers.probes(64) == [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64]
+    assert peers.probes(32) == [1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32]
     assert peers.probes(5) == [1, 2, 3, 4, 5]
     assert peers.beams(20) == [20, 24, *(ef for ef in peers.EF if ef > 24)]
 

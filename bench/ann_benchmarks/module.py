@@ -10,7 +10,7 @@ import os
 import numpy as np
 
 from lshcore import KMeansIndex, LSHIndex
-from lshcore.hashers import PCARandomRotation, RandomHyperplanes
+from lshcore.hashers import RandomHyperplanes
 
 try:
     from ..base.module import BaseANN
@@ -28,14 +28,14 @@ RANKS = {"angular": "cosine", "euclidean": "l2"}
 
 
 class LSHCore(BaseANN):
-    """Buckets of k-means or of locality-sensitive hashing, their rows ranked by the true distance.
+    """Buckets of k-means with residual codes, or of locality-sensitive hashing, rows ranked by the true distance.
 
     Parameters
     ----------
     metric : {"angular", "euclidean"}
     kind : {"kmeans", "lsh"}
     options : dict
-        "kmeans": `clusters`, and `bits` of the codes that a shortlist needs (0: none; at most one a column is made).
+        "kmeans": `clusters`; 0: as many as the rows call for.
         "lsh": `tables` and `key_bits`.
     """
 
@@ -50,10 +50,8 @@ class LSHCore(BaseANN):
         self._search: dict[str, int | None] = {"probes": None, "shortlist": None}
         self.index = None
 
-    def _kmeans(self, X: np.ndarray, clusters: int, bits: int = 0) -> KMeansIndex:
-        # Not ITQ, which is a little better but takes longer to learn than the whole rest.
-        hasher = PCARandomRotation(min(bits, X.shape[1])).fit(X) if bits else None
-        return KMeansIndex(clusters, codes=hasher, vectors="float32", spherical=self._metric == "angular")
+    def _kmeans(self, X: np.ndarray, clusters: int = 0) -> KMeansIndex:
+        return KMeansIndex(clusters or None, codes="residual", vectors="float32", rank=RANKS[self._metric])
 
     def _lsh(self, X: np.ndarray, tables: int, key_bits: int) -> LSHIndex:
         centre = self._metric == "euclidean"  # distances do not know an origin, angles do
