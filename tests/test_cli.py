@@ -60,7 +60,7 @@ class TestEval:
     def test_no_arguments_runs_every_method_on_digits(self, default_run):
         assert default_run.returncode == 0
         rows = table(default_run.stdout)
-        several = {"k-means": 2, "random-hyperplanes": 10, "cross-polytope": 6, "p-stable": 6}
+        several = {"k-means": 2, "k-means-residual": 2, "random-hyperplanes": 10, "cross-polytope": 6, "p-stable": 6}
         expected = [name for name in METHODS if name not in NETWORKS for _ in range(several.get(name, 1))]
         assert [row["method"] for row in rows] == expected
         assert {"p@10", "p@50", "map", "map_retrieved", "recall", "coverage", "candidates"} <= set(rows[0])
@@ -236,11 +236,14 @@ class TestPlan:
         run = call("plan", "--dataset", "digits", "--recall", "0.8")
         assert run.returncode == 0
         assert re.search(
-            r"digits: 1,438 items of 64 features, recall 0.8\n\d+ tables of \d+ bits, \d+ probes\n", run.stdout
+            r"digits: 1,438 items of 64 features, recall 0.8\nLSH: \d+ tables of \d+ bits, \d+ probes\n"
+            r"k-means with residual codes: 8 clusters, \d probes, shortlist \d+\n",
+            run.stdout,
         )
         row = next(line for line in run.stdout.splitlines() if line.startswith("recall of the 10 nearest"))
-        expected, measured, exhaustive = map(float, row.split()[-3:])
+        expected, measured, clusters, exhaustive = map(float, row.split()[-4:])
         assert expected >= 0.8
+        assert clusters >= 0.75
         assert abs(expected - measured) < 0.1
         assert exhaustive == 1
         assert "looking at all 1,438 rows is expected to be faster" in run.stderr
@@ -306,7 +309,10 @@ class TestExitCodes:
             (("eval", "--shortlist", "some"), "expected whole numbers"),
             (("eval", "--shortlist", "0"), "shortlist must be none or at least 1"),
             (("eval", "--pca", "half"), "a share of the variance"),
-            (("eval", "--method", "annoy"), "method must be one of all, exhaustive, k-means, random-hyperplanes"),
+            (
+                ("eval", "--method", "annoy"),
+                "method must be one of all, exhaustive, k-means, k-means-residual, random-hyperplanes",
+            ),
             (("eval", "--dataset", "imagenette"), "dataset must be one of digits, mnist, fashion-mnist"),
             (("eval", "--protocol", "loo"), "protocol must be one of official, holdout"),
             (("eval", "--jobs", "0"), "n_jobs must be"),

@@ -304,7 +304,7 @@ def test_the_collection_in_python(tmp_path: Path) -> None:
     built = Collection.build("digits", tmp_path / "ix", index="kmeans", n_clusters=9, vectors="float32")
     assert len(built) == 1797
     assert 5 in built
-    assert list(built.seconds) == ["features", "preprocess", "hasher", "index", "save"]
+    assert list(built.seconds) == ["features", "preprocess", "hasher", "index: train", "index: file", "save"]
     opened = Collection.open(tmp_path / "ix")
     found = opened.search(DIGITS[3], 2, probes=9)
     assert found.ids[0, 0] == 3

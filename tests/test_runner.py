@@ -79,11 +79,11 @@ class TestGrid:
     def test_default_is_every_method_the_baseline_first(self):
         configurations, notes = configure(Options(), 60_000, 60_000)
         assert notes == []
-        several = {"k-means": 3, "random-hyperplanes": 10, "cross-polytope": 6, "p-stable": 6}
+        several = {"k-means": 3, "k-means-residual": 2, "random-hyperplanes": 10, "cross-polytope": 6, "p-stable": 6}
         expected = [name for name in METHODS for _ in range(several.get(name, 1))]
         assert [each.method for each in configurations] == expected
         assert configurations[1].parameters == {"clusters": 10, "algorithm": "lloyd", "probes": 1, "rank": "cosine"}
-        pairs = [(row.parameters["tables"], row.parameters["key_bits"]) for row in configurations[4:13]]
+        pairs = [(row.parameters["tables"], row.parameters["key_bits"]) for row in configurations[6:15]]
         assert pairs == [(tables, bits) for tables in (3, 6, 12) for bits in (8, 12, 16)]
         assert configurations[-1].parameters == {"bits": 64, "rank": "hamming"}
         assert all(each.preprocess == preprocessing(None) for each in configurations)
@@ -200,7 +200,9 @@ class TestGrid:
         assert notes == ["rank hamming with a shortlist of 50 is left out: that is for other ranks"]
 
     def test_unknown_method_lists_the_known(self):
-        with pytest.raises(ValueError, match=r"one of all, exhaustive, k-means, random-hyperplanes, .*, got annoy"):
+        with pytest.raises(
+            ValueError, match=r"one of all, exhaustive, k-means, k-means-residual, random-hyperplanes, .*, got annoy"
+        ):
             configure(Options(method=("annoy",)), 100, 100)
 
     def test_labels_tell_configurations_apart(self):
@@ -332,8 +334,21 @@ class TestRun:
             assert hamming["recall"] == cosine["recall"]
             assert "p@r<=2" in hamming
 
+    def test_residual_codes_are_tuned_for_a_recall(self, made, split):
+        options = Options(("k-means-residual",), recall=(0.5, 1.0), rank=("cosine", "l2", "hamming"), k=(5,))
+        exhaustive, *results = evaluate(made, split, options)
+        assert [result.configuration.parameters for result in results] == [
+            {"recall": recall, "nearest": 5, "rank": rank} for rank in ("cosine", "l2") for recall in (0.5, 1.0)
+        ]
+        for result in results:
+            assert result.settings["tuned_recall"] >= result.configuration.parameters["recall"]
+            assert result.metrics["candidates_mean"] <= result.settings["tuned_shortlist"]
+        for result in results[1::2]:
+            assert result.metrics["p@5"] == pytest.approx(exhaustive.metrics["p@5"], abs=0.02)
+
     def test_every_hasher_runs_in_every_form(self, made, split):
-        learned = tuple(name for name in METHODS if name not in CLASSICAL + LATTICES + NETWORKS * (not HAS_TORCH))
+        others = (*CLASSICAL, *LATTICES, "k-means-residual", *NETWORKS * (not HAS_TORCH))
+        learned = tuple(name for name in METHODS if name not in others)
         options = Options(
             method=learned,
             bits=(8,),

@@ -80,7 +80,7 @@ Index::Bytes Index::nbytes() const {
     const auto now = state();
     for (const LiveSegment& part : now->segments) {
         const Segment& segment = *part.segment;
-        bytes.codes += segment.codes.nbytes();
+        bytes.codes += segment.codes.nbytes() + segment.residuals.nbytes();
         bytes.vectors += segment.vectors.nbytes() + segment.inverse_norms.nbytes() + segment.halves.nbytes();
         bytes.ids += segment.ids.nbytes() + (part.removed == nullptr ? 0 : part.removed->size() * sizeof(Word));
         for (const Table& table : segment.tables) bytes.tables += table.nbytes();

@@ -1,7 +1,8 @@
 """Progress of long work: a callable that takes the share that is done, from 0 to 1, and what comes now."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 Progress = Callable[[float, str], None]
 
@@ -23,7 +24,11 @@ class Stages:
         self.seconds: dict[str, float] = {}
         self._at = time.perf_counter()
 
-    def stage(self, name: str) -> None:
-        """A stage of this name is over."""
+    def stage(self, name: str, parts: Mapping[str, float] = MappingProxyType({})) -> None:
+        """A stage of this name is over; `parts` are what is known of it."""
         now = time.perf_counter()
-        self.seconds[name], self._at = now - self._at, now
+        if parts:
+            self.seconds |= {f"{name}: {part}": seconds for part, seconds in parts.items()}
+        else:
+            self.seconds[name] = now - self._at
+        self._at = now

@@ -178,7 +178,7 @@ class Collection:
         tell(0.5, f"indexing {len(x):,} items")
         made = make(index, hasher, vectors, arguments)
         made.add(x, found.ids if len(found) else None, jobs)
-        clock.stage("index")
+        clock.stage("index", getattr(made, "build_seconds_", {}))
         tell(0.9, "saving")
         step.save(folder)
         if backbone is not None and not isinstance(backbone, str):

@@ -14,7 +14,14 @@ from .recipe import FILE as RECIPE_FILE
 from .recipe import Recipe
 
 # What the arrays of a segment are part of, by the start of their names.
-_PARTS = {"codes": "codes", "ids": "ids", "vectors": "vectors", "halves": "vectors", "inverse_norms": "vectors"}
+_PARTS = {
+    "codes": "codes",
+    "residual": "codes",
+    "ids": "ids",
+    "vectors": "vectors",
+    "halves": "vectors",
+    "inverse_norms": "vectors",
+}
 
 _PREPROCESS = f"{Preprocess._stem}.json"
 _BACKBONE = "backbone"
@@ -101,7 +108,7 @@ def _on_disk(folder: Path, index: Index) -> dict[str, int]:
     found = dict.fromkeys(("codes", "vectors", "ids", "tables", "names", "other"), 0)
     for segment, _ in [] if index._core is None else index._core.state()[0]:
         for name, array in segment.arrays().items():
-            found[_PARTS.get(name.partition(".")[0].removesuffix("_order"), "tables")] += array.nbytes
+            found[next((part for start, part in _PARTS.items() if name.startswith(start)), "tables")] += array.nbytes
     if index._names is not None:
         found["names"] = sum(array.nbytes for array in index._names.to_arrays(index._numbers).values())
     total = sum(entry.stat().st_size for entry in os.scandir(folder) if entry.is_file(follow_symlinks=False))

@@ -19,7 +19,8 @@ from .collisions import any_table, probed_keys, same_key, same_sampled_key
 from .hamming import distances as hamming_distances
 from .hashers import Hasher, RandomHyperplanes
 from .hashers.lattice import LatticeHasher
-from .index import FlatIndex, LSHIndex
+from .index import FlatIndex, KMeansIndex, LSHIndex
+from .index.container import Index
 from .preprocess import Preprocess
 
 RANKS = ("cosine", "l2")
@@ -109,20 +110,32 @@ class Plan:
         jobs = resolve_jobs(n_jobs)
         index = self.make_index(n_jobs=jobs)
         sample = self._sample
-        found = index.search(sample.queries, k=self.k, probes=self.probes, rank=self.rank, n_jobs=jobs)
-        hits = [np.isin(true, mine).sum() for true, mine in zip(sample.nearest, found.ids, strict=True)]
         exhaustive = (
             FlatIndex().add(sample.gallery, n_jobs=jobs).search(sample.queries, k=self.k, rank=self.rank, n_jobs=jobs)
         )
         return (
-            Expectation(
-                recall=float(np.sum(hits) / sample.nearest.size),
-                candidates=float(found.n_candidates.mean()),
-                bytes_per_item=sum(index.nbytes.values()) / len(index),
-                seconds=float(found.timings["total"].mean()),
-            ),
+            _measured(index, sample, self.k, jobs, probes=self.probes, rank=self.rank),
             Expectation(1.0, float(len(index)), 4.0 * self.dim, float(exhaustive.timings["total"].mean())),
         )
+
+    def measure_clusters(self, n_jobs: int | None = None) -> tuple[KMeansIndex, Expectation]:
+        """A `KMeansIndex` with residual codes, tuned for the same recall, and what it gives the sampled queries."""
+        jobs = resolve_jobs(n_jobs)
+        sample = self._sample
+        index = KMeansIndex(codes="residual", rank=self.rank, random_state=sample.seed)
+        index.add(sample.gallery, n_jobs=jobs).tune(self.target, self.k, n_jobs=jobs)
+        return index, _measured(index, sample, self.k, jobs)
+
+
+def _measured(index: Index, sample: "_Sample", k: int, jobs: int, **options: Any) -> Expectation:
+    found = index.search(sample.queries, k=k, n_jobs=jobs, **options)
+    hits = [np.isin(true, mine).sum() for true, mine in zip(sample.nearest, found.ids, strict=True)]
+    return Expectation(
+        recall=float(np.sum(hits) / sample.nearest.size),
+        candidates=float(found.n_candidates.mean()),
+        bytes_per_item=sum(index.nbytes.values()) / len(index),
+        seconds=float(found.timings["total"].mean()),
+    )
 
 
 @dataclass(frozen=True, eq=False)

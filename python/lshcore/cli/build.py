@@ -44,6 +44,17 @@ def build_command(
     clusters: Annotated[
         int | None, typer.Option("--clusters", metavar="N", min=1, help="k-means buckets in place of tables.")
     ] = None,
+    target_recall: Annotated[
+        float | None,
+        typer.Option(
+            "--target-recall",
+            metavar="R",
+            help="k-means buckets with residual codes, tuned to find this share of the 10 nearest.",
+        ),
+    ] = None,
+    rank: Annotated[
+        str | None, typer.Option("--rank", metavar="NAME", help="With --target-recall: cosine (default), l2 or ip.")
+    ] = None,
     flat: Annotated[bool, typer.Option("--flat", help="No buckets: every search looks at everything.")] = False,
     vectors: Annotated[
         str, typer.Option("--vectors", metavar="NAME", help="float16, float32 or none: kept to rank by.")
@@ -53,7 +64,9 @@ def build_command(
 ) -> None:
     """Index a data set, features or a folder of images, and keep that: lshcore search, add and remove use it.
 
-    Ids are the names of the files of a folder, and else the numbers of rows.
+    Ids are the names of the files of a folder, and else the numbers of rows. The fastest index, for example:
+
+        lshcore build --dataset fashion-mnist --out INDEX --target-recall 0.95
     """
     from .._validation import check_choice
     from ..data import check_name
@@ -63,7 +76,12 @@ def build_command(
         check_name(dataset)
     with usage("vectors"):
         check_choice(vectors, "build", "vectors", ("float16", "float32", "none"))
-    kind, own = _kind(tables, key_bits, clusters, flat, seed)
+    kind, own = _kind(tables, key_bits, clusters, target_recall, rank, flat, seed)
+    if target_recall is not None and (vectors == "none" or method or bits or model):
+        raise typer.BadParameter(
+            "expected neither codes of --method, --bits or --model, nor --vectors none, beside it",
+            param_hint="--target-recall",
+        )
     if model is not None and backbone not in (None, PIXELS):
         _check_alone(model)
     keys = own["n_tables"] * own["key_bits"] if kind == "lsh" else None
@@ -106,12 +124,31 @@ def build_command(
 
 
 def _kind(
-    tables: int | None, key_bits: int | None, clusters: int | None, flat: bool, seed: int
+    tables: int | None,
+    key_bits: int | None,
+    clusters: int | None,
+    target_recall: float | None,
+    rank: str | None,
+    flat: bool,
+    seed: int,
 ) -> tuple[str, dict[str, Any]]:
     """The kind of index, and its arguments."""
-    asked = [clusters is not None, flat, tables is not None or key_bits is not None]
+    from .._validation import as_share, check_choice
+
+    asked = [clusters is not None or target_recall is not None, flat, tables is not None or key_bits is not None]
     if sum(asked) > 1:
-        raise typer.BadParameter("expected --tables and --key-bits, or --clusters, or --flat, got several of them")
+        raise typer.BadParameter(
+            "expected --tables and --key-bits, or --clusters and --target-recall, or --flat, got several of them"
+        )
+    if target_recall is not None:
+        with usage("target-recall"):
+            as_share(target_recall, "build", "target_recall")
+        with usage("rank"):
+            check_choice(rank, "build", "rank", (None, "cosine", "l2", "ip"))
+        found = {"n_clusters": clusters, "random_state": seed, "rank": rank, "target_recall": target_recall}
+        return "kmeans", found
+    if rank is not None:
+        raise typer.BadParameter("expected --target-recall beside it", param_hint="--rank")
     if clusters is not None:
         return "kmeans", {"n_clusters": clusters, "random_state": seed}
     if flat:

@@ -64,6 +64,9 @@ def eval_command(
     pca: Annotated[Texts, _list("pca", "N|SHARE|none", "Dimensions, or share of the variance, to keep.")] = None,
     rank: Annotated[Texts, _list("rank", "NAME", "Candidates are ranked by cosine, l2, margin or hamming.")] = None,
     shortlist: Annotated[Texts, _list("shortlist", "N|none", "Rank only the N candidates nearest by code.")] = None,
+    recall: Annotated[
+        Texts, _list("recall", "SHARE", "Of the nearest, that k-means-residual is tuned to find.")
+    ] = None,
     k: Annotated[Texts, _list("k", "N", "List lengths of the metrics.")] = None,
     sweep: Annotated[
         Texts, typer.Option("--sweep", metavar="KEY=A,B,C", help="Set the list of an option above; repeatable.")
@@ -133,6 +136,7 @@ def eval_command(
         "pca": pca,
         "rank": rank,
         "shortlist": shortlist,
+        "recall": recall,
         "k": k,
     }
     with usage("preset"):

@@ -55,6 +55,13 @@ def _whole(text: str) -> int:
         raise ValueError(f"expected whole numbers, got {text!r}") from None
 
 
+def _share(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"expected numbers, got {text!r}") from None
+
+
 def _shortlist(text: str) -> int | None:
     return None if text.lower() == "none" else _whole(text)
 
@@ -87,6 +94,7 @@ LISTS: Mapping[str, Callable[[str], Any]] = {
     "pca": _pca,
     "rank": str,
     "shortlist": _shortlist,
+    "recall": _share,
     "k": _whole,
 }
 

@@ -1,4 +1,4 @@
-"""`lshcore plan`: bits, tables and probes for a recall target, expected and then measured."""
+"""`lshcore plan`: what an index needs for a recall target, expected and then measured."""
 
 from typing import Annotated
 
@@ -25,7 +25,10 @@ def plan_command(
     seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, max=2**32 - 1, help="Of sample and planes.")] = 0,
     jobs: Jobs = None,
 ) -> None:
-    """Choose bits, tables and probes of an LSH index for a recall target; say what to expect, and measure it."""
+    """Choose bits, tables and probes of an LSH index for a recall target; say what to expect, and measure it.
+
+    Beside it stands a k-means index with residual codes, tuned for the same recall.
+    """
     with usage("recall"):
         if not 0 < recall < 1:
             raise ValueError(f"expected a number between 0 and 1, got {recall:g}")
@@ -53,27 +56,23 @@ def plan_command(
         )
         progress(0.8, "measuring")
         measured, exhaustive = chosen.measure(jobs)
+        progress(0.9, "measuring clusters")
+        index, clusters = chosen.measure_clusters(jobs)
+    every = (chosen.expected, measured, clusters, exhaustive)
     rows = [
-        ("", "expected", "measured", "exhaustive"),
-        _row(f"recall of the {k} nearest", "{:.3f}", chosen.expected.recall, measured.recall, exhaustive.recall),
-        _row("candidates a query", "{:,.0f}", chosen.expected.candidates, measured.candidates, exhaustive.candidates),
-        _row(
-            "bytes an item",
-            "{:,.0f}",
-            chosen.expected.bytes_per_item,
-            measured.bytes_per_item,
-            exhaustive.bytes_per_item,
-        ),
-        _row(
-            "milliseconds a query",
-            "{:.3g}",
-            1e3 * chosen.expected.seconds,
-            1e3 * measured.seconds,
-            1e3 * exhaustive.seconds,
-        ),
+        ("", "LSH, expected", "LSH, measured", "k-means, measured", "exhaustive"),
+        _row(f"recall of the {k} nearest", "{:.3f}", *(each.recall for each in every)),
+        _row("candidates a query", "{:,.0f}", *(each.candidates for each in every)),
+        _row("bytes an item", "{:,.0f}", *(each.bytes_per_item for each in every)),
+        _row("milliseconds a query", "{:.3g}", *(1e3 * each.seconds for each in every)),
     ]
     typer.echo(f"{data.name}: {chosen.n_items:,} items of {chosen.dim} features, recall {recall:g}")
-    typer.echo(f"{chosen.n_tables} tables of {chosen.key_bits} bits, {chosen.probes} probes")
+    typer.echo(f"LSH: {chosen.n_tables} tables of {chosen.key_bits} bits, {chosen.probes} probes")
+    tuned = index.tuned_
+    assert tuned is not None
+    typer.echo(
+        f"k-means with residual codes: {index.n_clusters} clusters, {tuned.probes} probes, shortlist {tuned.shortlist}"
+    )
     typer.echo(columns(rows))
     warnings = list(chosen.warnings)
     if exhaustive.seconds < measured.seconds:

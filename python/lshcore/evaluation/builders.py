@@ -155,6 +155,25 @@ def build_k_means(
     return Built(index, _search(parameters), train_seconds, clock.lap(), settings)
 
 
+def build_residual(
+    configuration: Configuration, prepared: Prepared, seed: int, n_jobs: int, progress: Progress
+) -> Built:
+    """Buckets that are clusters, with codes of the residuals, tuned for a recall."""
+    parameters = configuration.parameters
+    clock = _Clock()
+    index = KMeansIndex(
+        codes="residual", random_state=seed, vectors=_vectors(parameters, prepared), rank=parameters["rank"]
+    )
+    rounds = index.max_iter
+    index.fit(prepared.gallery, n_jobs=n_jobs, on_round=lambda done, inertia: progress(done / rounds, "building"))
+    train_seconds = clock.lap()
+    index.add(prepared.gallery, n_jobs=n_jobs)
+    tuned = index.tune(parameters["recall"], parameters["nearest"], n_jobs=n_jobs)
+    search = {"probes": tuned.probes, "shortlist": tuned.shortlist, "rank": tuned.rank}
+    settings = {"n_clusters": index.n_clusters, "tuned_probes": tuned.probes, "tuned_shortlist": tuned.shortlist}
+    return Built(index, search, train_seconds, clock.lap(), settings | {"tuned_recall": tuned.recall})
+
+
 def _sampled(x: Matrix, most: int, seed: int) -> Matrix:
     """Some of the rows, drawn by seed, where there are more than `most`."""
     return x if len(x) <= most else x[np.sort(np.random.RandomState(seed).permutation(len(x))[:most])]

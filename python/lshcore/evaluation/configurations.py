@@ -18,7 +18,7 @@ MIN_ITEMS_A_CLUSTER = 4
 
 # What a configuration's parameters can be called.
 _CODES = ("bits", "hashes", "keys", "key_bits", "tables")
-_SEARCH = ("clusters", "algorithm", "probes", "radius", "rank", "shortlist")
+_SEARCH = ("clusters", "algorithm", "probes", "radius", "rank", "shortlist", "recall", "nearest")
 NAMES = (*_CODES, *_SEARCH)
 
 # What no option changes. Result files state it all the same.
@@ -50,6 +50,7 @@ class Options:
     radius : Hamming radii of whole codes to look into; empty for none
     rank : "cosine", "l2", "margin" or "hamming", the distance that candidates are ranked by
     shortlist : None, or how many candidates, the nearest by Hamming distance, are ranked by cosine or L2
+    recall : shares of the nearest that k-means-residual is tuned to find
     k : list lengths of the metrics
     arguments : mapping of arguments to the hashers' constructors; each method takes those that it has
 
@@ -72,6 +73,7 @@ class Options:
     radius: tuple[int, ...] = ()
     rank: tuple[str, ...] = ("cosine",)
     shortlist: tuple[int | None, ...] = (None,)
+    recall: tuple[float, ...] = (0.9, 0.99)
     k: tuple[int, ...] = (10, 50)
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
@@ -91,6 +93,8 @@ class Options:
                     valid, expected = value in ALGORITHMS, f"one of {', '.join(ALGORITHMS)}"
                 elif name == "radius":
                     valid, expected = isinstance(value, int) and value >= 0, "at least 0"
+                elif name == "recall":
+                    valid, expected = isinstance(value, int | float) and 0 < value <= 1, "above 0 and at most 1"
                 elif name == "pca":
                     valid, expected = _is_pca(value), "none, a number of dimensions, or a share between 0 and 1"
                 else:
@@ -169,6 +173,18 @@ def k_means_grid(options: Options, n_gallery: int, n_train: int) -> Grid:
                     row = {"clusters": clusters, "algorithm": algorithm, "probes": probes, **ranking}
                     grid += [row | {"bits": bits} for bits in options.bits] if reads_codes(row) else [row]
     return grid, list(dict.fromkeys(notes + left_out))
+
+
+def residual_grid(options: Options, n_gallery: int, n_train: int) -> Grid:
+    """Recall of as many neighbours as the longest list has x rank by vectors."""
+    grid: list[dict[str, Any]] = []
+    notes = []
+    for rank in options.rank:
+        if rank in CODE_RANKS:
+            notes.append(f"k-means-residual with rank {rank} is left out: it ranks by the vectors")
+        else:
+            grid += [{"recall": recall, "nearest": max(options.k), "rank": rank} for recall in options.recall]
+    return grid, notes
 
 
 def hyperplanes_grid(options: Options, n_gallery: int, n_train: int) -> Grid:

@@ -18,6 +18,11 @@ def k_means_cost(parameters: Parameters, n_queries: int, n_gallery: int) -> floa
     return training + exhaustive_cost(parameters, n_queries, n_gallery) * float(parameters["probes"] / clusters)
 
 
+def residual_cost(parameters: Parameters, n_queries: int, n_gallery: int) -> float:
+    """Training, and the queries that it is tuned on."""
+    return 1000.0 * n_gallery + 0.05 * exhaustive_cost(parameters, n_queries, n_gallery)
+
+
 def codes_cost(parameters: Parameters, n_queries: int, n_gallery: int) -> float:
     """Real data fills buckets unevenly: a query meets some ten times what even ones would give it."""
     share = min(1.0, 10 * parameters["probes"] / 2 ** parameters["key_bits"]) if "tables" in parameters else 0.05

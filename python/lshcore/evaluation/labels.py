@@ -18,6 +18,11 @@ def k_means_label(parameters: Parameters) -> str:
     return _ranked(label, parameters)
 
 
+def residual_label(parameters: Parameters) -> str:
+    """Short text for a table."""
+    return _ranked(f"recall {parameters['recall']:g} of {parameters['nearest']}", parameters)
+
+
 def codes_label(parameters: Parameters) -> str:
     """Short text for a table."""
     if "radius" in parameters:

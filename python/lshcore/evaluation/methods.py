@@ -10,7 +10,7 @@ from .. import registry
 from .._progress import Progress
 from . import configurations as grids
 from . import costs, labels
-from .builders import RESERVED, Built, build_codes, build_exhaustive, build_k_means, build_lattice
+from .builders import RESERVED, Built, build_codes, build_exhaustive, build_k_means, build_lattice, build_residual
 from .configurations import Configuration, Grid, Options, Parameters, preprocessing
 from .prepare import Prepared
 
@@ -120,6 +120,15 @@ METHODS: Mapping[str, Method] = MappingProxyType(
                 cost=costs.k_means_cost,
                 options=("clusters", "algorithm", "probes", "rank", "shortlist", "bits"),
                 fixed=grids.K_MEANS_FIXED,
+            ),
+            Method(
+                name="k-means-residual",
+                description="as k-means, with a bit a dimension of what is left; tuned for a share of the nearest",
+                build=build_residual,
+                grid=grids.residual_grid,
+                label=labels.residual_label,
+                cost=costs.residual_cost,
+                options=("recall", "rank", "k"),
             ),
             _hashing(
                 "random-hyperplanes",
