@@ -201,6 +201,8 @@ def forged(folder: Folder, draw: Draw) -> None:
     elif name == "argument":
         where = meta["arguments"]
         name = draw.choice([*sorted(where), "codes", "hasher", "extra"])
+        if where.get("tuned") and draw.random() < 0.2:  # or a part of it
+            where, name = where["tuned"], draw.choice([*sorted(where["tuned"]), "extra"])
     where[name] = draw.choice([*STRANGE, *EXTREME, "flat", "lsh", "kmeans", "os:system", "float32", "float16"])
     folder.commit(folder.arrays, meta)
 
@@ -264,7 +266,7 @@ def header(folder: Folder, draw: Draw) -> None:
 def _array(content: bytes, name: str) -> tuple[int, int, np.dtype[Any]]:
     length = int.from_bytes(content[:8], "little")
     entry = json.loads(content[8 : 8 + length])[name]
-    kinds = {"U64": "<u8", "I64": "<i8", "U32": "<u4", "F32": "<f4", "F16": "<f2"}
+    kinds = {"U8": "u1", "U64": "<u8", "I64": "<i8", "U32": "<u4", "F32": "<f4", "F16": "<f2"}
     start, stop = entry["data_offsets"]
     return 8 + length + start, 8 + length + stop, np.dtype(kinds[entry["dtype"]])
 
@@ -305,7 +307,7 @@ def values(folder: Folder, draw: Draw) -> None:
     """Other content, right in form: another index, which no check can tell from one that was meant."""
     number = draw.randrange(len(folder.segments))
     content = bytearray(folder.whole[folder.segments[number]])
-    name = draw.choice(_names(bytes(content), "codes", "vectors", "halves", "inverse_norms", "ids"))
+    name = draw.choice(_names(bytes(content), "codes", "vectors", "halves", "inverse_norms", "ids", "residual"))
     start, stop, dtype = _array(bytes(content), name)
     for _ in range(draw.choice([1, 1, 9])):
         at = start + draw.randrange((stop - start) // dtype.itemsize) * dtype.itemsize

@@ -210,8 +210,10 @@ def nearest(
 
 
 def vector_distances(queries: NDArray, rows: NDArray, rank: str) -> NDArray[np.float64]:
-    """1 - cos (1 where either is zero), or the squared distance, in double."""
+    """1 - cos (1 where either is zero), the squared distance, or the negated inner product, in double."""
     q, x = queries.astype(np.float64), rows.astype(np.float64)
+    if rank == "ip":
+        return -(q @ x.T)
     if rank == "l2":
         return ((q[:, None, :] - x[None, :, :]) ** 2).sum(axis=2)
     norms = np.linalg.norm(q, axis=1)[:, None] * np.linalg.norm(x, axis=1)[None, :]

@@ -42,6 +42,7 @@ KINDS: dict[str, Callable[[], Index]] = {
     "kmeans": lambda: KMeansIndex(CLUSTERS, codes=hasher()).fit(TRAIN),
     "kmeans-codes": lambda: KMeansIndex(CLUSTERS, codes=hasher(), vectors=None).fit(TRAIN),
     "kmeans-half": lambda: KMeansIndex(CLUSTERS, vectors="float16").fit(TRAIN),
+    "kmeans-residual": lambda: KMeansIndex(CLUSTERS, codes="residual").fit(TRAIN),
 }
 
 # Of these with texts as ids.
@@ -55,8 +56,13 @@ def everything(index: Index) -> dict[str, Any]:
     return {"probes": CLUSTERS} if isinstance(index, KMeansIndex) else {}
 
 
+def has_residuals(index: Index) -> bool:
+    return isinstance(index, KMeansIndex) and index.residual
+
+
 def ranks(index: Index) -> list[str]:
-    return ["hamming"] * (index.hasher is not None) + ["l2", "cosine"] * (index.vectors is not None)
+    of_vectors = ["l2", "cosine"] * (index.vectors is not None) + ["ip"] * has_residuals(index)
+    return ["hamming"] * (index.hasher is not None) + of_vectors
 
 
 def answers(index: Index, queries: NDArray[np.float32] = QUERIES) -> dict[str, NDArray[Any]]:
@@ -73,6 +79,12 @@ def answers(index: Index, queries: NDArray[np.float32] = QUERIES) -> dict[str, N
         out[f"{rank}.near"], out[f"{rank}.n"] = found.ids, found.n_candidates
         within = index.range_search(queries, 4 if rank == "hamming" else 0.7, rank=rank, **whole)
         out[f"{rank}.within"], out[f"{rank}.offsets"] = within.ids, within.offsets
+        if has_residuals(index):  # as many as are ranked: each of them is
+            for name, length in (("all", max(1, len(index))), ("few", 7)):
+                found = index.search(queries, length, rank=rank, shortlist=length, **whole)
+                out[f"{rank}.{name}.distances"], out[f"{rank}.{name}.ids"] = found.distances, found.ids
+            found = index.search(queries, 3, rank=rank, shortlist=3, probes=2)
+            out[f"{rank}.listed"], out[f"{rank}.listed.n"] = found.ids, found.n_candidates
     if index.vectors is not None:
         out["vectors"] = index.reconstruct(known)
     if index.hasher is not None:
@@ -125,13 +137,15 @@ def _distances(rank: str, queries: NDArray[Any], kept: NDArray[Any], differ: Any
     q, k = queries.astype(np.float64), kept.astype(np.float64)
     if rank == "l2":
         return ((q[:, None] - k[None]) ** 2).sum(axis=2)
+    if rank == "ip":
+        return -(q @ k.T)
     return 1 - q @ k.T / np.linalg.norm(q, axis=1)[:, None] / np.linalg.norm(k, axis=1)
 
 
 def _check_rank(index: Index, rank: str, queries: Any, ids: Any, distances: Any) -> None:
     k = 5
     found = index.search(queries, k, rank=rank, **everything(index))
-    radius = 5 if rank == "hamming" else 40.1 if rank == "l2" else 0.71
+    radius = {"hamming": 5, "l2": 40.1, "cosine": 0.71, "ip": 3.1}[rank]
     within = index.range_search(queries, radius, rank=rank, **everything(index))
     slack = 0 if rank == "hamming" else 1e-4 if rank == "cosine" else 0.05
     for query in range(len(queries)):
@@ -146,6 +160,11 @@ def _check_rank(index: Index, rank: str, queries: Any, ids: Any, distances: Any)
         assert np.allclose(said[:n], [by_id[id] for id in got[:n]], rtol=0, atol=slack)
         if rank == "hamming":
             assert got[:n] == ids[order[:n]].tolist()
+        if has_residuals(index) and len(ids) > 0:
+            listed = index.search(queries[query], len(ids), rank=rank, shortlist=len(ids), **everything(index))
+            assert sorted(listed.ids[0].tolist()) == sorted(ids.tolist())
+            assert np.allclose(listed.distances[0], distances[query][order], rtol=0, atol=slack)
+            assert listed.n_candidates[0] == len(ids)
         near, near_ids = within[query]
         assert (
             set(ids[distances[query] <= radius - slack])
@@ -164,8 +183,10 @@ def _near(index: Index, queries: Any, x: Any, bits: Any) -> list[NDArray[Any]]:
             for code in asked
         ]
     if isinstance(index, KMeansIndex):
-        cluster = lambda rows: ((rows[:, None] - index.centroids_[None]) ** 2).sum(axis=2).argmin(axis=1)  # noqa: E731
-        return [cluster(x) == c for c in cluster(queries)]
+        far = lambda rows: ((rows[:, None] - index.centroids_[None]) ** 2).sum(axis=2)  # noqa: E731
+        probes = 1 if index.tuned_ is None else index.tuned_.probes
+        looked = far(queries).argsort(axis=1, kind="stable")[:, :probes]
+        return [np.isin(far(x).argmin(axis=1), mine) for mine in looked]
     return [np.ones(len(x), bool)] * len(queries)
 
 
@@ -182,6 +203,8 @@ def sample(kind: str) -> Index:
         index.add(vectors(rng, 20), ids=more)
     index.remove(index.ids[3:9])
     index.update(vectors(rng, 3), ids=index.ids[[0, 10, 40]])
+    if has_residuals(index):
+        index.tune(0.9, 3, rank="l2")
     return index
 
 

@@ -71,6 +71,20 @@ for index, options in (
                 index, q, labels[:130], labels, ties=ties, n_jobs=n_jobs, rank=rank, batch_size=batch, **options
             )
             digest.update(repr(report).encode())
+# Residuals: in batches as many as are ranked, and all at once what is tuned.
+pieces = KMeansIndex(40, max_iter=5, codes="residual", sample=30).fit(x, n_jobs=n_jobs)
+for part in batches(x):
+    pieces.add(part, n_jobs=n_jobs)
+whole = KMeansIndex(target_recall=0.8, vectors="float16", sample=40).add(x, n_jobs=n_jobs)
+digest.update(repr(whole.tuned_).encode())
+for index, options in ((pieces, {"probes": 5, "shortlist": 12}), (whole, {}), (whole, {"shortlist": 100, "probes": 8})):
+    take(index.centroids_)
+    for rank in ("cosine", "l2", "ip"):
+        def search(part):
+            found = index.search(part, k=12, rank=rank, n_jobs=n_jobs, **options)
+            return found.ids, found.distances, found.n_candidates
+
+        take_batches(q, search)
 # Query-directed probes, a radius, filters, shortlists and half precision.
 half = KMeansIndex(40, max_iter=10, codes=hasher, vectors="float16").fit(x, n_jobs=n_jobs)
 kept = np.flatnonzero(rng.random(2000) < 0.4)
@@ -108,6 +122,9 @@ for n_bits in (1, 64, 65, 128, 192, 256, 320, 448, 512, 576, 1000, 1024, 2048, 4
 for dim in (1, 7, 8, 15, 16, 17, 31, 32, 33, 47):
     short = np.ascontiguousarray(x[:77, :dim])
     take(RandomHyperplanes(70).fit(short).project(short, n_jobs=n_jobs))
+    residual = KMeansIndex(5, max_iter=3, codes="residual").add(short, n_jobs=n_jobs)
+    for rank in ("cosine", "l2", "ip"):
+        take(residual.search(short[:33], k=9, rank=rank, n_jobs=n_jobs, probes=2, shortlist=9).distances)
     for index in (FlatIndex(), KMeansIndex(5, max_iter=3)):
         index.add(short, n_jobs=n_jobs)
         for rank in ("cosine", "l2"):

@@ -442,6 +442,7 @@ def make_all(features) -> list:
         FlatIndex(hasher, vectors=None),
         KMeansIndex(5).fit(features),
         KMeansIndex(5, codes=hasher, vectors=None).fit(features),
+        KMeansIndex(5, codes="residual").fit(features),
     ]
 
 

@@ -27,13 +27,15 @@ KINDS = {
     "lsh, wide keys": lambda: LSHIndex(RandomHyperplanes(140).fit(POOL), 2, 70, keys="blocks", vectors="float16"),
     "lattice": lambda: LSHIndex(CELLS, 3, CELLS.hash_bits_, vectors="float32"),
     "k-means": lambda: KMeansIndex(7, codes=HASHER).fit(POOL),
+    "residual": lambda: KMeansIndex(7, codes="residual").fit(POOL),
     "flat": lambda: FlatIndex(HASHER),
 }
-PROBES = {"lsh": 20, "lsh, wide keys": 30, "lattice": 9, "k-means": 3, "flat": 1}
+PROBES = {"lsh": 20, "lsh, wide keys": 30, "lattice": 9, "k-means": 3, "residual": 3, "flat": 1}
 
 
 def ranks(kind: str) -> tuple[str, ...]:
-    return ("cosine", "l2") if kind == "lattice" else ("hamming", "margin", "cosine", "l2")
+    of_vectors = ("cosine", "l2", "ip")
+    return of_vectors if kind in ("lattice", "residual") else ("hamming", "margin", *of_vectors)
 
 
 def fresh(kind: str, rows: dict[int, int]):
@@ -47,9 +49,15 @@ def answers(index, kind: str, **options) -> list:
     for rank in ranks(kind):
         result = index.search(QUERIES, k=9, rank=rank, probes=PROBES[kind], **options)
         found.append((result.distances.tobytes(), result.ids.tolist(), result.n_candidates.tolist()))
-        if rank in ("cosine", "l2") and kind != "lattice":
+        if rank in ("cosine", "l2", "ip") and kind != "lattice":
             result = index.search(QUERIES, k=9, rank=rank, shortlist=7, **options)
             found.append((result.distances.tobytes(), result.ids.tolist(), result.n_candidates.tolist()))
+        if kind == "residual":
+            n = max(1, len(index))
+            result = index.search(QUERIES, n, rank=rank, shortlist=n, probes=7, **options)
+            exact = index.search(QUERIES, n, rank=rank, probes=7, **options)
+            found.append((result.distances.tobytes(), result.ids.tolist(), result.n_candidates.tolist()))
+            assert found[-1] == (exact.distances.tobytes(), exact.ids.tolist(), exact.n_candidates.tolist())
     found.append([mine.tolist() for mine in index.candidates(QUERIES, **options)])
     return found
 
@@ -114,7 +122,8 @@ def test_any_sequence_of_changes_gives_the_index_of_what_is_left(kind: str, oper
     if kind == "lsh, wide keys":
         wanted = wanted.astype(np.float16).astype(np.float32)
     assert index.reconstruct(some).tobytes() == wanted.tobytes()
-    assert index.codes(some) == index.hasher.encode(POOL[[rows[i] for i in some]].reshape(-1, DIM))
+    if index.hasher is not None:
+        assert index.codes(some) == index.hasher.encode(POOL[[rows[i] for i in some]].reshape(-1, DIM))
 
 
 def life(index):
@@ -272,7 +281,11 @@ def test_changes_that_cannot_be_say_why_and_change_nothing(kind: str) -> None:
         (lambda: index.update(POOL[:2, :3], [1, 2]), f"{where}.update: X must have 6 columns, got 3"),
         (lambda: index.update(np.full((1, DIM), np.nan), [1]), f"{where}.update: X"),
         (lambda: index.reconstruct([1, 50]), f"{where}.reconstruct: ids must be in the index, got 50, which is not"),
-        (lambda: index.codes(50), f"{where}.codes: ids must be in the index, got 50, which is not"),
+        (
+            lambda: index.codes(50),
+            f"{where}.codes: "
+            + ("ids must be in the index, got 50, which is not" if index.hasher else "this index has no hasher"),
+        ),
         (lambda: index.add(POOL[:1], [1]), "ids must be new, 1 is in the index already"),
     ]:
         with pytest.raises(ValueError, match=re.escape(message)) as raised:
@@ -335,7 +348,7 @@ def test_compacting_gives_memory_back() -> None:
 # -- threads -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["lsh", "k-means", "flat"])
+@pytest.mark.parametrize("kind", ["lsh", "k-means", "residual", "flat"])
 def test_searches_beside_changes_see_the_rows_before_or_after_each(kind: str) -> None:
     def change(index, step: int) -> None:
         ids = np.arange(4 * step, 4 * step + 4)
@@ -349,7 +362,8 @@ def test_searches_beside_changes_see_the_rows_before_or_after_each(kind: str) ->
             index.compact(n_jobs=1)
 
     def look(index):
-        found = index.search(QUERIES, k=15, rank="hamming", probes=PROBES[kind], n_jobs=1)
+        options = {"rank": "l2", "shortlist": 15} if kind == "residual" else {"rank": "hamming"}
+        found = index.search(QUERIES, k=15, probes=PROBES[kind], n_jobs=1, **options)
         return found.ids.tobytes() + found.distances.tobytes() + found.n_candidates.tobytes()
 
     steps = 40

@@ -128,6 +128,10 @@ def lsh() -> LSHIndex:
     return LSHIndex(HASHER, 4, 4, vectors="float32").add(GALLERY)
 
 
+def residual() -> KMeansIndex:
+    return KMeansIndex(4, codes="residual").add(GALLERY)
+
+
 def found(result: Any) -> list[Any]:
     return [result.ids.tolist(), result.distances.tolist(), result.n_candidates.tolist()]
 
@@ -281,6 +285,20 @@ ENTRIES: dict[str, Entry] = {
         },
         WHOLE,
     ),
+    "residual.add": Entry("KMeansIndex.add", "X", lambda x: rows(residual().add(x)), MATRIX),
+    "residual.update": Entry(
+        "KMeansIndex.update", "X", lambda x: rows(residual().update(x, np.arange(n_rows(x)))), MATRIX
+    ),
+    "residual.search": Entry(
+        "KMeansIndex.search",
+        "Q",
+        lambda x: found(residual().search(x, k=5, probes=3, shortlist=20)),
+        {**QUERY, **K},
+        call_k=lambda k: found(residual().search(GALLERY[:3], k=k, probes=4, shortlist=40)),
+    ),
+    "residual.fit": Entry(
+        "KMeansIndex.fit", "X", lambda x: state(KMeansIndex(target_recall=0.9, max_iter=3).fit(x)), FIT
+    ),
     "k-means.fit": Entry("KMeansIndex.fit", "X", lambda x: state(KMeansIndex(3, max_iter=3).fit(x)), FIT),
     "Preprocess.fit": Entry(
         "Preprocess.fit",
@@ -408,8 +426,8 @@ def padded(entry: str, result: Any, whole: Any, k: int) -> None:
     if entry == "metrics.evaluate":
         assert result["n_queries"] == whole["n_queries"]
         return
-    ids, distances = (result[0], result[1]) if entry == "index.search" else (result[1], result[0])
-    whole_ids = whole[0] if entry == "index.search" else whole[1]
+    first = 1 if entry == "hamming.search" else 0
+    ids, distances, whole_ids = result[first], result[1 - first], whole[first]
     for mine, far, all_rows in zip(ids, distances, whole_ids, strict=True):
         assert len(mine) == len(far) == k
         assert mine[:40] == all_rows

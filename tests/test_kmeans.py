@@ -171,7 +171,11 @@ def test_adding_trains_and_is_all_or_nothing(features) -> None:
         ({"vectors": "float64"}, ValueError, "vectors must be one of None, 'float32', 'float16', got 'float64'"),
         ({"vectors": None}, ValueError, 'needs vectors="float32" or a hasher in codes'),
         ({"codes": RandomHyperplanes()}, NotFittedError, "this RandomHyperplanes is not fitted"),
-        ({"codes": "random-hyperplanes"}, ValueError, "codes must be one of 'residual', got 'random-hyperplanes'"),
+        (
+            {"codes": "random-hyperplanes"},
+            ValueError,
+            'codes must be "residual", a fitted Hasher or None, got \'random-',
+        ),
         ({"codes": 3}, TypeError, "hasher must be a lshcore.hashers.Hasher, got int"),
     ],
 )

@@ -28,6 +28,7 @@ work = {
     "range": lambda: hamming.range_search(asked, gallery, 10, n_jobs=2),
     "ranking": lambda: metrics.hamming_ranking(asked, gallery, asked_labels, labels, n_jobs=2),
     "stable ranking": lambda: metrics.hamming_ranking(few, gallery, asked_labels[:200], labels, ties="stable"),
+    "tuned": lambda: lshcore.KMeansIndex(target_recall=0.9, max_iter=2).add(rows, n_jobs=2).search(rows[:4000], 100),
     "exact": lambda: metrics.evaluate(flat, rows[:300], asked_labels[:300], labels, n_jobs=2),
 }
 work[sys.argv[1]]()
@@ -36,7 +37,7 @@ print("done")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the address space by what /proc says is used")
-@pytest.mark.parametrize("work", ["search", "range", "ranking", "stable ranking", "exact"])
+@pytest.mark.parametrize("work", ["search", "range", "ranking", "stable ranking", "tuned", "exact"])
 def test_no_matrix_of_queries_and_items(work: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, work], capture_output=True, text=True, timeout=120, check=False

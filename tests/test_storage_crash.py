@@ -370,7 +370,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", str(disk)], check=True)
 
 
-@pytest.mark.parametrize("kind", ["lsh", "flat", "kmeans"])
+@pytest.mark.parametrize("kind", ["lsh", "flat", "kmeans", "kmeans-residual"])
 def test_a_full_disk(kind: str, small_disk: Path) -> None:
     index = sample(kind)
     folder = small_disk / "index"

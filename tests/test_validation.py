@@ -79,6 +79,7 @@ def built(kind: str) -> Any:
         "flat": lambda: FlatIndex(hasher).add(x),
         "kmeans": lambda: KMeansIndex(4).add(x),
         "untrained": lambda: KMeansIndex(4),
+        "residual": lambda: KMeansIndex(4, target_recall=0.9).add(x),
     }[kind]()
 
 
@@ -114,11 +115,12 @@ def entries(kind: str) -> list[Entry]:
         "lsh": index,
         "flat": index,
         "kmeans": index,
+        "residual": index,
         "untrained": [Entry("fit", lambda o, x: o.fit(x), fits=True)],
     }[kind]
 
 
-KINDS = ("hasher", "preprocess", "lsh", "flat", "kmeans", "untrained")
+KINDS = ("hasher", "preprocess", "lsh", "flat", "kmeans", "residual", "untrained")
 
 
 @pytest.mark.parametrize(("kind", "entry"), [(kind, entry.name) for kind in KINDS for entry in entries(kind)])

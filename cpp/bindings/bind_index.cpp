@@ -233,7 +233,8 @@ void bind_index(py::module_& m) {
             "range_search",
             [](const Index& index, const Codes& codes, const Vectors& vectors, double radius, const std::string& rank,
                std::int64_t probes, int n_jobs, const Vectors& margins, int key_radius, const Filter& allowed) {
-                if (!(radius >= 0)) throw py::value_error("Index.range_search: the radius must be at least 0");
+                if (!(radius >= 0 || (rank == "ip" && radius < 0)))
+                    throw py::value_error("Index.range_search: the radius must be at least 0");
                 const Request request(codes, margins, vectors, rank, probes, key_radius, 0, allowed, n_jobs);
                 return request.options.rank == Rank::hamming
                            ? range_search<std::uint16_t>(index, request, hamming_radius(radius))
@@ -244,8 +245,8 @@ void bind_index(py::module_& m) {
         .def(
             "candidates",
             [](const Index& index, const Codes& codes, const Vectors& vectors, std::int64_t probes, int n_jobs,
-               const Vectors& margins, int radius, const Filter& allowed) {
-                const Request request(codes, margins, vectors, "hamming", probes, radius, 0, allowed, n_jobs);
+               const Vectors& margins, int radius, const Filter& allowed, const std::string& rank) {
+                const Request request(codes, margins, vectors, rank, probes, radius, 0, allowed, n_jobs);
                 std::vector<std::int64_t> offsets;
                 std::vector<Id> ids;
                 {
@@ -255,7 +256,8 @@ void bind_index(py::module_& m) {
                 return py::make_tuple(to_array(std::move(offsets)), to_array(std::move(ids)));
             },
             "codes"_a.noconvert(), "vectors"_a.noconvert(), "probes"_a, "n_jobs"_a = 1,
-            "margins"_a.noconvert() = py::none(), "radius"_a = -1, "allowed"_a.noconvert() = py::none())
+            "margins"_a.noconvert() = py::none(), "radius"_a = -1, "allowed"_a.noconvert() = py::none(),
+            "rank"_a = "hamming")
         .def(
             "evaluate",
             [](const Index& index, RankingAccumulator& accumulator, const Codes& codes, const Vectors& vectors,

@@ -79,6 +79,8 @@ void CandidateUnion::add_disjoint(std::span<const Row> bucket, const RowFilter& 
 Prober::Prober(const Partitioner& partitioner, const Queries& queries, const ProbeOptions& options)
     : partitioner_(partitioner), queries_(queries), options_(options) {
     if (const auto* keys = std::get_if<BitKeys>(&partitioner)) sequence_.emplace_back(*keys);
+    if (const auto* clusters = std::get_if<ClusterKeys>(&partitioner); clusters != nullptr && clusters->residuals())
+        near_.emplace(*clusters, options.probes, options.by_product);
     if (const auto* cells = std::get_if<LatticeKeys>(&partitioner))
         sequence_.emplace_back(cells->bits(), cells->lattice().hash_bits());
 }
@@ -88,6 +90,12 @@ void Prober::prepare(std::int64_t first, std::int64_t n) {
     if (const auto* clusters = std::get_if<ClusterKeys>(&partitioner_)) {
         const View<const float> x = queries_.vectors;
         clusters_.resize(static_cast<std::size_t>(n * options_.probes));
+        if (near_) {
+            auto out = clusters_.begin();
+            for (std::int64_t q = first; q < first + n; ++q)
+                for (const auto& cluster : near_->find(x.row(q))) *out++ = static_cast<std::int32_t>(cluster.number);
+            return;
+        }
         clusters->nearest({x.row(first), n, x.cols}, options_.probes, clusters_.data());
     }
 }

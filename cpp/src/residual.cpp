@@ -11,9 +11,10 @@
 namespace lshcore {
 namespace {
 
+// Codes that were saved are of this rotation: another one is another format.
 constexpr int kRounds = 3;
 constexpr std::uint64_t kSeed = 0x7265736964756121u;
-constexpr std::int64_t kLeastWidth = 64;
+constexpr std::int64_t kLeastWidth = 256;  // of few dimensions more signs are needed
 
 float dot(const float* a, const float* b, std::int64_t n) {
     float sum;
@@ -90,10 +91,12 @@ void ResidualQuery::prepare(const Rotation& rotation, const float* q, const floa
         widest = std::max(widest, sum);
         low += sum;
     }
-    const float inverse = widest > 0 ? 31.5f / widest : 0;
-    kernels().residual_tables(rotated_.data(), rotation.width(), inverse, tables_.data());
+    inverse_ = widest > 0 ? 31.5f / widest : 0;
+    kernels().residual_tables(rotated_.data(), rotation.width(), inverse_, tables_.data());
     step_ = widest / 31.5f * 2;
     low_ = -2 * low;
+    length_ = std::sqrt(dot(rotated_.data(), rotated_.data(), rotation.width()));
+    refined_ = false;
 }
 
 ResidualCentroids::ResidualCentroids(View<const float> centroids, const float* mean)
@@ -112,6 +115,35 @@ void ResidualQuery::estimate(const ResidualRows& rows, std::int64_t first, std::
     const auto n_tables = static_cast<std::int64_t>(tables_.size()) / 16;
     kernels().residual_estimates(tables_.data(), n_tables, rows.codes + first * n_tables / 2, n, step_, low_ + surplus,
                                  base, rows.offsets + first, rows.scales + first, out);
+}
+
+void ResidualQuery::refine() {
+    fine_.resize(tables_.size());
+    for (std::size_t t = 0; t < tables_.size(); ++t) {
+        float value = 0;
+        for (std::size_t b = 0; b < 4; ++b) {
+            const float x = 2 * rotated_[t / 16 * 4 + b];
+            value += (t >> b & 1) != 0 ? std::max(x, 0.0f) : std::max(-x, 0.0f);
+        }
+        const float left = value * inverse_ - static_cast<float>(tables_[t]);  // from -1/2 to 1/2, but for rounding
+        fine_[t] = static_cast<std::uint8_t>(std::clamp(std::nearbyint((left + 0.5f) * 63), 0.0f, 63.0f));
+    }
+    refined_ = true;
+}
+
+void ResidualQuery::bound(const ResidualRows& rows, std::int64_t first, std::int64_t n, float distance,
+                          float deviations, float* out) {
+    // The error of <signs, q - c> / |q - c| has the variance 1 - 2 / pi, and it counts twice; and that of an entry is even
+    // within a step.
+    const auto n_tables = static_cast<std::int64_t>(tables_.size()) / 16;
+    const bool fine = 64 * distance < length_ * length_;
+    const float step = fine ? step_ / 63 : step_;
+    const float variance = 4 * 0.3634f * distance + step * step / 12 * static_cast<float>(n_tables);
+    estimate(rows, first, n, distance, deviations * std::sqrt(variance), out);
+    if (!fine) return;
+    if (!refined_) refine();
+    kernels().residual_estimates(fine_.data(), n_tables, rows.codes + first * n_tables / 2, n, step,
+                                 -step_ / 2 * static_cast<float>(n_tables), 0, out, rows.scales + first, out);
 }
 
 }  // namespace lshcore

@@ -6,17 +6,18 @@
 
 #include "lshcore/filter.h"
 #include "lshcore/index.h"
+#include "lshcore/near_clusters.h"
 #include "lshcore/partition.h"
-#include "lshcore/residual.h"
+#include "lshcore/reservoir.h"
 #include "lshcore/segment.h"
-#include "reservoir.h"
 
 namespace lshcore {
 
 /// Scratch of one thread.
 class ResidualScan {
    public:
-    ResidualScan(const ClusterKeys& keys, const SearchOptions& options) : keys_(keys), options_(options) {}
+    ResidualScan(const ClusterKeys& keys, const SearchOptions& options)
+        : options_(options), near_(keys, options.probes, options.rank == Rank::ip), dim_(keys.dim()) {}
 
     /// Finds the clusters of a query.
     void locate(const float* query);
@@ -32,27 +33,23 @@ class ResidualScan {
     std::int64_t n_met() const { return n_met_; }  ///< rows that the filter let pass
 
    private:
-    struct Cluster {
-        float distance;  // squared
-        std::uint32_t number;
-    };
     struct Met {
         std::uint32_t segment;
         Row row;
     };
-    void add(const Cluster& cluster, std::uint32_t segment_number, const Segment& segment, const RowFilter& filter);
+    void add(const NearClusters::Cluster& cluster, std::uint32_t segment_number, const Segment& segment,
+             const RowFilter& filter);
     void to_rank(const float* squares, std::int64_t n);
 
-    const ClusterKeys& keys_;
     SearchOptions options_;
-    ResidualQuery query_;
+    NearClusters near_;
+    std::int64_t dim_;
     float squares_ = 0;  // of the query's length
     float inverse_norm_ = 0;
     std::int64_t n_met_ = 0;
-    Reservoir nearest_, rows_;
-    std::vector<Cluster> clusters_;
-    std::vector<float> estimates_, exact_;
-    std::vector<Row> numbers_;
+    Reservoir rows_;
+    std::span<const NearClusters::Cluster> clusters_;
+    std::vector<float> estimates_;
     std::vector<Met> places_;
 };
 

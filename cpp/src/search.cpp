@@ -206,11 +206,11 @@ void Index::scan(const State& state, const Queries& given, const SearchOptions& 
         std::vector<D> distances;
         std::optional<ResidualScan> residuals;
     };
+    const ProbeOptions probing{options.probes, options.radius, options.rank == Rank::ip};
     std::vector<std::unique_ptr<Scratch>> scratch(static_cast<std::size_t>(std::max(1, options.n_jobs)));
     const auto answer_block = [&](std::int64_t first, std::int64_t n, int worker) {
         auto& mine = scratch[static_cast<std::size_t>(worker)];
-        if (!mine)
-            mine.reset(new Scratch{make_sink(), {partitioner_, queries, {options.probes, options.radius}}, {}, {}, {}});
+        if (!mine) mine.reset(new Scratch{make_sink(), {partitioner_, queries, probing}, {}, {}, {}});
         const auto start = Clock::now();
         if (by_residuals) {
             if (!mine->residuals) mine->residuals.emplace(*clusters, options);
@@ -248,12 +248,14 @@ void Index::scan(const State& state, const Queries& given, const SearchOptions& 
                 // The most promising first, until not even its bound is near enough.
                 Row rows[kRerank];
                 while (!keys.empty() && !(static_cast<D>(keys[0].value()) > mine->sink.limit())) {
-                    std::size_t count = 0;
-                    const std::uint32_t s = scan.segment_of(keys[0]);
-                    for (; count < std::min(kRerank, keys.size()) && scan.segment_of(keys[count]) == s; ++count)
-                        rows[count] = scan.row_of(keys[count]);
-                    score(s, {rows, count});
-                    keys = keys.subspan(count);
+                    const auto some = keys.first(std::min(kRerank, keys.size()));
+                    for (std::size_t s = 0; s < state.segments.size(); ++s) {
+                        std::size_t count = 0;
+                        for (const auto key : some)
+                            if (scan.segment_of(key) == s) rows[count++] = scan.row_of(key);
+                        if (count > 0) score(s, {rows, count});
+                    }
+                    keys = keys.subspan(some.size());
                 }
                 mine->sink.end(q, scan.n_met());
                 mine->sink.timed(
@@ -372,7 +374,7 @@ void Index::candidates(const Queries& queries, const SearchOptions& options, std
     std::vector<std::vector<Id>> found(static_cast<std::size_t>(m));
     parallel_for(ceil_div(m, kBucketQueries), options.n_jobs, [&](std::int64_t block, int) {
         const std::int64_t first = block * kBucketQueries, n = std::min(kBucketQueries, m - first);
-        Prober prober(partitioner_, queries, {options.probes, options.radius});
+        Prober prober(partitioner_, queries, {options.probes, options.radius, options.rank == Rank::ip});
         prober.prepare(first, n);
         for (std::int64_t q = first; q < first + n; ++q) {
             auto& mine = found[static_cast<std::size_t>(q)];

@@ -205,6 +205,7 @@ class Index:
         margins: _F32 | None = None,
         radius: int = -1,
         allowed: _Allowed | None = None,
+        rank: str = "hamming",
     ) -> tuple[_I64, _I64]: ...
     def evaluate(
         self,

@@ -18,7 +18,7 @@ from stored import QUERIES, answers, sample  # noqa: E402
 GOLDEN = {
     "flat": ["flat", "flat-half", "flat-codes", "flat-names"],
     "lsh": ["lsh", "lsh-codes", "lsh-wide", "lsh-names"],
-    "kmeans": ["kmeans", "kmeans-half", "kmeans-codes"],
+    "kmeans": ["kmeans", "kmeans-half", "kmeans-codes", "kmeans-residual"],
 }
 
 

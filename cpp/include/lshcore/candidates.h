@@ -1,10 +1,12 @@
 #pragma once
 // The union over a query's probes: each row once, filtered, in the order in which it was first met.
 
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "lshcore/filter.h"
+#include "lshcore/near_clusters.h"
 #include "lshcore/partition.h"
 #include "lshcore/probe.h"
 #include "lshcore/queries.h"
@@ -44,6 +46,7 @@ class CandidateUnion {
 struct ProbeOptions {
     std::int64_t probes = 1;  // how many, over all tables: query-directed
     int radius = -1;          // or, from 0, every key within this Hamming radius in every table
+    bool by_product = false;  // clusters for ranking by the inner product
 };
 
 /// Finds the keys of queries and unions their buckets. Scratch of one thread; the index itself is const.
@@ -71,6 +74,7 @@ class Prober {
     std::int64_t probed_ = -1;  // the query that probes_ are for
     const std::vector<Probe>* probes_ = nullptr;
     std::vector<std::int32_t> clusters_;     // (n, probes)
+    std::optional<NearClusters> near_;       // finds them where rows have residuals
     std::vector<ProbeSequence> sequence_;    // one with keys made of bits, else none
     std::vector<Word> code_;                 // with LatticeKeys: of the query that probes_ are for
     std::vector<Alternative> alternatives_;  // and of its hashes

@@ -82,10 +82,19 @@ class ResidualQuery {
     void estimate(const ResidualRows& rows, std::int64_t first, std::int64_t n, float base, float surplus,
                   float* out) const;
 
+    /// The same for rows of a cluster at a squared distance, each less so many standard deviations of its error. Uses
+    /// tables of twice the digits where the cluster is near for how far it is from the mean.
+    void bound(const ResidualRows& rows, std::int64_t first, std::int64_t n, float distance, float deviations,
+               float* out);
+
    private:
+    void refine();
+
     std::vector<float> rotated_;
-    std::vector<std::uint8_t> tables_;  // (width / 4, 16)
-    float step_ = 0, low_ = 0;          // a sum s of entries stands for step * s + low
+    std::vector<std::uint8_t> tables_, fine_;  // (width / 4, 16); what the first leave, once it was asked for
+    float step_ = 0, low_ = 0;                 // a sum s of entries stands for step * s + low
+    float inverse_ = 0, length_ = 0;
+    bool refined_ = false;
 };
 
 }  // namespace lshcore

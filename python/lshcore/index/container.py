@@ -58,8 +58,8 @@ class Index(Rows):
             )
         return -1
 
-    def _resolve_shortlist(self, shortlist: int | None, rank: str, where: str) -> int:
-        """The length of the shortlist, or 0 for none."""
+    def _resolve_shortlist(self, shortlist: int | None, rank: str, k: Any, where: str) -> int:
+        """The length of the shortlist for k hits, or 0 for none."""
         if shortlist is None:
             return 0
         length = as_integer(shortlist, where, "shortlist", low=1)
@@ -86,6 +86,7 @@ class Index(Rows):
         shortlist: int | None = None,
         filter: Any = None,
         ranked: bool = True,
+        k: Any = 1,
     ) -> Queries:
         """Check the queries and the options of a search, and encode, once."""
         x = as_matrix(Q, where, dim=self.dim, allow_1d=True, name="Q", n_jobs=jobs)
@@ -94,7 +95,7 @@ class Index(Rows):
         if within >= 0 and probes is not None:
             raise ValueError(f"{where}: probes and radius exclude each other, got probes={probes} and radius={radius}")
         number = self._resolve_probes(probes, where)
-        length = self._resolve_shortlist(shortlist, chosen, where)
+        length = self._resolve_shortlist(shortlist, chosen, k, where)
         allowed = None if filter is None else resolve_filter(filter, where, self, len(x))
         codes, margins, seconds = None, None, 0.0
         if self.hasher is not None and (self._keys_from == "codes" or chosen in CODE_RANKS or length > 0):
@@ -137,7 +138,7 @@ class Index(Rows):
         Q : array_like, (m, d) or (d,)
             Queries; a 1-d one is a single row.
         k : int
-            Hits for each query; the first k of a larger k are the same.
+            Hits for each query; the first k of a larger k are the same, but for residual codes (see `shortlist`).
         probes : int, optional
             Buckets to look into for each query. `KMeansIndex`: the nearest clusters, by default 1. `LSHIndex`: keys
             over all tables, the query's own key of each included; by default just those, and more are query-directed.
@@ -150,8 +151,9 @@ class Index(Rows):
             is the inner product, the largest first.
         shortlist : int, optional
             Rank only so many candidates of each query by the vectors or by "margin": the nearest by (Hamming distance,
-            id) of their codes, or those that the residuals of a `KMeansIndex` promise most of. Of these, not even those
-            are ranked that cannot be among the k nearest any more.
+            id) of their codes, or those that the residuals of a `KMeansIndex` promise most of. It ends with those that
+            would have to be 1.9 standard deviations nearer than they seem to be among the k nearest; so that a larger k
+            may find some that a smaller one does not.
         filter : array_like, optional
             Rows that may be candidates: a mask, bool (n,), in the order of `ids`, or their ids; or a list with an array
             of ids for each query.
@@ -171,7 +173,7 @@ class Index(Rows):
         where = f"{type(self).__name__}.search"
         jobs = resolve_jobs(n_jobs)
         queries = self._prepare(
-            Q, where, jobs, probes=probes, radius=radius, rank=rank, shortlist=shortlist, filter=filter
+            Q, where, jobs, probes=probes, radius=radius, rank=rank, shortlist=shortlist, filter=filter, k=k
         )
         found = self._nearest(queries, check_k(k, where, queries.n, len(self)), jobs)
         found.ids = self._named(found.ids)
@@ -262,7 +264,7 @@ class Index(Rows):
         found = self.search(X, n_neighbors, **options)
         if not return_distance:
             return found.ids
-        return _unsquared(found.distances, options.get("rank")), found.ids
+        return _unsquared(found.distances, options.get("rank") or self._default_rank), found.ids
 
     def radius_neighbors(
         self, X: ArrayLike, radius: float, return_distance: bool = True, **options: Any
@@ -285,7 +287,7 @@ class Index(Rows):
         ids : ndarray of objects, (m,), each an array
         """
         where = f"{type(self).__name__}.radius_neighbors"
-        rank = options.get("rank")
+        rank = options.get("rank") or self._default_rank
         limit = _as_distance(radius, rank, where) ** 2 if rank == "l2" else radius
         found = self.range_search(X, limit, **options)
         ids, distances = np.empty(len(found), object), np.empty(len(found), object)
@@ -315,6 +317,7 @@ class Index(Rows):
             queries.margins,
             queries.radius,
             queries.allowed,
+            self._default_rank,
         )
         return Candidates(offsets, self._named(ids))
 

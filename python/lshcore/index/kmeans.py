@@ -140,11 +140,13 @@ class KMeansIndex(Index):
         target_recall: float | None = None,
     ) -> None:
         where = "KMeansIndex"
-        if isinstance(codes, str):
-            check_choice(codes, where, "codes", (RESIDUAL,))
+        if isinstance(codes, str) and codes != RESIDUAL:
+            raise ValueError(f'{where}: codes must be "residual", a fitted Hasher or None, got {codes!r}')
         hasher = None if isinstance(codes, str) else codes
         super().__init__(hasher, vectors)
         self.target_recall = None if target_recall is None else as_share(target_recall, where, "target_recall")
+        if self.target_recall is not None and hasher is not None:
+            raise ValueError(f'{where}: target_recall needs codes="residual", got a {type(hasher).__name__}')
         self.residual = codes == RESIDUAL or (hasher is None and self.target_recall is not None)
         if self.vectors is None and (self.residual or self.target_recall is not None):
             raise ValueError(f'{where}: residual codes and target_recall need vectors="float32" or "float16", got None')
@@ -167,7 +169,7 @@ class KMeansIndex(Index):
         if spherical and self.residual:
             raise ValueError(
                 f"{where}: residual codes need clusters of the rows as they are, got spherical=True; scale the rows to "
-                "length 1 instead, with Preprocess(normalize=True)"
+                "length 1 instead, with Preprocess(centre=False, l2=True)"
             )
         self.spherical = bool(spherical)
         default = "random" if self.residual else "k-means++"
@@ -239,7 +241,7 @@ class KMeansIndex(Index):
         if self.residual:
             parts.append("residual codes")
         if self.tuned_ is not None:
-            parts.append(str(self.tuned_))
+            parts.append(f"tuned ({self.tuned_})")
         return parts
 
     def fit(
@@ -295,6 +297,10 @@ class KMeansIndex(Index):
         jobs: int,
         on_round: Callable[[int, float], None] | None = None,
     ) -> _Clustering:
+        if self.residual and x.shape[1] > _core.MAX_BITS:
+            raise ValueError(
+                f"{where}: X must have at most {_core.MAX_BITS:,} columns for residual codes, got {x.shape[1]:,}"
+            )
         n_clusters = self.n_clusters or _n_clusters(len(x))
         if len(x) < n_clusters:
             raise ValueError(f"{where}: X must have at least n_clusters = {n_clusters} rows, got {len(x)}")
@@ -383,12 +389,15 @@ class KMeansIndex(Index):
             return 1 if self.tuned_ is None else self.tuned_.probes
         return as_integer(probes, where, "probes", low=1, high=self.n_clusters)
 
-    def _resolve_shortlist(self, shortlist: int | None, rank: str, where: str) -> int:
+    def _resolve_shortlist(self, shortlist: int | None, rank: str, k: Any, where: str) -> int:
         if not self.residual:
-            return super()._resolve_shortlist(shortlist, rank, where)
+            return super()._resolve_shortlist(shortlist, rank, k, where)
         if shortlist is not None:
             return min(as_integer(shortlist, where, "shortlist", low=1), max(1, len(self)))
-        return 0 if self.tuned_ is None else self.tuned_.shortlist
+        if self.tuned_ is None:
+            return 0
+        more = max(1.0, check_k(k, where) / self.tuned_.k)  # than hits that it was tuned for
+        return min(max(1, len(self)), math.ceil(self.tuned_.shortlist * more))
 
     def _prepare(self, Q: ArrayLike, where: str, jobs: int, **options: Any) -> Queries:
         if self._core is None:
