@@ -57,7 +57,7 @@ void Index::check_queries(const Queries& queries, const SearchOptions& options, 
     const auto* cells = std::get_if<LatticeKeys>(&partitioner_);
     const auto* clusters = std::get_if<ClusterKeys>(&partitioner_);
     const bool ranks_vectors = scored && reads_vectors(options.rank);
-    const bool residuals = clusters != nullptr && clusters->residuals() != nullptr;
+    const bool residuals = clusters != nullptr && clusters->residuals() != nullptr && reads_vectors(options.rank);
     const bool ranks_codes = scored && (reads_codes(options.rank) || (options.shortlist > 0 && !residuals));
     require(!ranks_codes || n_bits_ > 0,
             "Index.search: ranking by Hamming distance or margin needs an index with codes");
@@ -183,7 +183,8 @@ void Index::scan(const State& state, const Queries& given, const SearchOptions& 
         return;
     }
 
-    const bool by_residuals = options.shortlist > 0 && clusters != nullptr && clusters->residuals() != nullptr;
+    const bool by_residuals =
+        options.shortlist > 0 && reads_vectors(options.rank) && clusters != nullptr && clusters->residuals() != nullptr;
     // A shortlist of everything comes from an exhaustive scan of the codes: row numbers, through all segments.
     const bool shortlist_all = exhaustive && options.shortlist > 0 && filters.everything() && !by_residuals;
     std::vector<Id> shortlists;  // of the queries from first_listed on

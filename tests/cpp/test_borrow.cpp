@@ -12,94 +12,19 @@
 
 #include "lshcore/crc32c.h"
 #include "lshcore/error.h"
+#include "naive_file.h"
 #include "naive_index.h"
 
 using namespace lshcore;
 using naive::Answer;
 using naive::Case;
+using naive::File;
 using naive::World;
 
 namespace {
 
 constexpr auto kDim = World::kDim;
 constexpr int kBits = World::kBits;
-
-/// One file: all arrays of a segment, one after another, and its checksums.
-struct File {
-    struct Span {
-        std::string name;
-        std::size_t at, n;  // bytes
-    };
-    std::vector<std::uint64_t> memory;  // aligned
-    std::size_t n = 0;
-    std::vector<Span> spans;
-    std::int64_t n_rows = 0;
-    Id first_id = 0;
-    RowShape shape;
-    bool range = true;
-
-    std::uint8_t* data() { return reinterpret_cast<std::uint8_t*>(memory.data()); }
-    const Span* find(const std::string& name) const {
-        for (const Span& span : spans)
-            if (span.name == name) return &span;
-        return nullptr;
-    }
-
-    template <class T>
-    void put(const std::string& name, const Buffer<T>& array) {
-        if (array.empty()) return;
-        spans.push_back({name, n, array.nbytes()});
-        memory.resize((n + array.nbytes() + 7) / 8);
-        std::memcpy(data() + n, array.data(), array.nbytes());
-        n = memory.size() * 8;
-    }
-
-    explicit File(const Segment& s)
-        : n_rows(s.size()), first_id(s.ids.first()), shape(s.shape), range(s.ids.is_range()) {
-        put("codes", s.codes);
-        put("ids", s.ids.stored());
-        put("ids_order", s.ids.order());
-        put("vectors", s.vectors);
-        put("halves", s.halves);
-        put("inverse_norms", s.inverse_norms);
-        for (std::size_t t = 0; t < s.tables.size(); ++t) {
-            put("keys." + std::to_string(t), s.tables[t].keys());
-            put("offsets." + std::to_string(t), s.tables[t].offsets());
-            put("rows." + std::to_string(t), s.tables[t].rows());
-        }
-    }
-
-    std::vector<std::uint32_t> crcs(std::size_t block) { return block_crcs(data(), n, block, 1); }
-
-    template <class T>
-    Buffer<T> view(const std::string& name) {
-        const Span* span = find(name);
-        if (span == nullptr) return {};
-        return {reinterpret_cast<const T*>(data() + span->at), span->n / sizeof(T), nullptr};
-    }
-
-    BorrowedArrays arrays() {
-        BorrowedArrays a{view<Word>("codes"),
-                         view<Id>("ids"),
-                         view<Row>("ids_order"),
-                         view<float>("vectors"),
-                         view<Half>("halves"),
-                         view<float>("inverse_norms"),
-                         {}};
-        for (int t = 0; t < shape.n_tables; ++t) {
-            const auto number = std::to_string(t);
-            a.tables.push_back(
-                {view<Word>("keys." + number), view<std::uint32_t>("offsets." + number), view<Row>("rows." + number)});
-        }
-        return a;
-    }
-
-    /// block 0: without checksums.
-    std::shared_ptr<const Segment> borrow(const std::vector<std::uint32_t>& sums, std::size_t block) {
-        auto blocks = block == 0 ? nullptr : std::make_shared<const Blocks>(data(), n, sums, block, nullptr, "Segment");
-        return borrow_segment(shape, n_rows, first_id, arrays(), std::move(blocks));
-    }
-};
 
 std::unique_ptr<Index> restored(const Case& one, VectorType keep, std::vector<LiveSegment> segments, Id next_id) {
     auto index = std::make_unique<Index>(one.partitioner, kBits, kDim, keep);
