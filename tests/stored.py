@@ -185,7 +185,8 @@ def _near(index: Index, queries: Any, x: Any, bits: Any) -> list[NDArray[Any]]:
     if isinstance(index, KMeansIndex):
         far = lambda rows: ((rows[:, None] - index.centroids_[None]) ** 2).sum(axis=2)  # noqa: E731
         probes = 1 if index.tuned_ is None else index.tuned_.probes
-        looked = far(queries).argsort(axis=1, kind="stable")[:, :probes]
+        wide = 0.3 * index._trained.spreads if index.residual else 0.0
+        looked = (far(queries) + wide).argsort(axis=1, kind="stable")[:, :probes]
         return [np.isin(far(x).argmin(axis=1), mine) for mine in looked]
     return [np.ones(len(x), bool)] * len(queries)
 
