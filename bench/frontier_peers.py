@@ -101,9 +101,11 @@ class Ours(Peer):
     def set(self, setting: Setting, jobs: int) -> None:
         os.environ["LSHCORE_NUM_THREADS"] = str(jobs)
         self.algorithm.set_query_arguments(**setting)
+        self.probes, self.shortlist = setting["probes"], setting.get("shortlist")
 
     def one(self, v: np.ndarray, k: int) -> np.ndarray:
-        return self.algorithm.query(v, k)
+        # The rank is the index's own.
+        return self.algorithm.index.search(v, k, probes=self.probes, shortlist=self.shortlist, n_jobs=1).ids[0]
 
     def batch(self, X: np.ndarray, k: int) -> Sequence[np.ndarray]:
         self.algorithm.batch_query(X, k)

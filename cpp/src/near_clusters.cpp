@@ -25,7 +25,7 @@ std::span<const NearClusters::Cluster> NearClusters::find(const float* query) {
     estimates_.resize(static_cast<std::size_t>(n));
     query_.estimate(centroids.rows(), 0, n, 0, 0, estimates_.data());
     for (std::size_t c = 0; c < estimates_.size(); ++c) estimates_[c] = order_of(estimates_[c], c);
-    nearest_.reset(std::min(n, 2 * probes_ + 16));
+    nearest_.reset(std::min(n, probes_ + probes_ / 2 + 8));
     nearest_.add(estimates_.data(), n, [](std::int64_t c) { return c; });
     numbers_.clear();
     for (const auto key : nearest_.least()) numbers_.push_back(key.number());

@@ -39,7 +39,7 @@ class Reservoir {
     /// Calls take(i) for each of n values that may be among the least, which says the number to keep it under, or -1.
     template <class Take>
     void add(const float* values, std::int64_t n, Take take) {
-        constexpr std::int64_t kPiece = 128;  // what it holds lowers the limit for the next
+        constexpr std::int64_t kPiece = 64;  // what it holds lowers the limit for the next
         std::uint32_t hits[kPiece + 16];
         for (std::int64_t first = 0; first < n; first += kPiece) {
             const std::int64_t n_hits =
