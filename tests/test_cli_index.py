@@ -300,6 +300,16 @@ def test_help_has_an_example():
         assert f"Example: lshcore {name}" in " ".join(said.split())
 
 
+def test_many_rows_are_prepared_in_a_file_that_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = Collection.build("digits", tmp_path / "small", index="flat")
+    monkeypatch.setattr("lshcore.collection._LARGE", 0)
+    large = Collection.build("digits", tmp_path / "large", index="flat")
+    assert np.array_equal(small.index.reconstruct(small.index.ids), large.index.reconstruct(large.index.ids))
+    assert {path.suffix for path in (tmp_path / "large").iterdir()} == {
+        path.suffix for path in (tmp_path / "small").iterdir()
+    }
+
+
 def test_the_collection_in_python(tmp_path: Path) -> None:
     built = Collection.build("digits", tmp_path / "ix", index="kmeans", n_clusters=9, vectors="float32")
     assert len(built) == 1797

@@ -111,6 +111,19 @@ std::vector<float> seed_centroids(View<const float> x, const KMeansOptions& opti
     return centroids;
 }
 
+/// What some rounds over every fourth row make of the seeds, where that is enough rows.
+std::vector<float> first_centroids(View<const float> x, const KMeansOptions& options, Random& random) {
+    const std::int64_t n = ceil_div(x.rows, 4);
+    if (options.warm_up == 0 || n < options.n_clusters) return seed_centroids(x, options, random);
+    std::vector<float> rows(static_cast<std::size_t>(n * x.cols));
+    for (std::int64_t i = 0; i < n; ++i) std::copy_n(x.row(4 * i), x.cols, rows.data() + i * x.cols);
+    KMeansOptions fewer = options;
+    fewer.max_iter = options.warm_up;
+    fewer.warm_up = 0;
+    fewer.on_round = nullptr;
+    return kmeans({rows.data(), n, x.cols}, fewer).centroids;
+}
+
 /// An empty cluster takes the row that lies farthest from its own centroid (the lowest row among equals).
 void fill_empty_clusters(std::vector<std::int32_t>& labels, std::vector<float>& distances, std::int64_t k) {
     std::vector<std::int64_t> sizes(static_cast<std::size_t>(k), 0);
@@ -223,7 +236,7 @@ KMeansResult kmeans(View<const float> x, const KMeansOptions& options) {
     require(x.cols >= 1, "kmeans: expected at least one column");
     Random random(options.seed);
     KMeansResult result;
-    result.centroids = seed_centroids(x, options, random);
+    result.centroids = first_centroids(x, options, random);
     result.labels.resize(static_cast<std::size_t>(x.rows));
     std::vector<float> distances(static_cast<std::size_t>(x.rows));
     const View<const float> centroids{result.centroids.data(), k, x.cols};

@@ -53,6 +53,7 @@ def kmeans(
     on_round: Callable[[int, float], None] | None = None,
     spherical: bool = False,
     random_seeds: bool = False,
+    warm_up: int = 0,
 ) -> tuple[_F32, _I32, float, int, _F32]: ...
 def assign_clusters(x: _F32, centroids: _F32, n_jobs: int = 1) -> tuple[_I32, _F32]: ...
 

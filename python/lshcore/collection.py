@@ -5,6 +5,7 @@ stands for it, the network. Those come before the index, and never change.
 """
 
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import items, recipe, registry
+from ._files import make_folder
 from ._progress import Progress, Stages, part
 from ._validation import as_matrix, check_choice, check_half, resolve_jobs
 from .data.arrays import SUFFIXES
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
     from .features import Backbone
 
 _PREPROCESS = f"{Preprocess._stem}.json"
+
+# Bytes of rows from which on they are prepared in a file.
+_LARGE = 1 << 28
 
 # What a hasher is passed as, by kind of index.
 _HASHER_ARGUMENT = {"lsh": "hasher", "flat": "hasher", "kmeans": "codes"}
@@ -166,7 +171,7 @@ class Collection:
         step = Preprocess() if preprocess is None else preprocess
         if not hasattr(step, "n_features_in_"):
             step.fit(found.vectors)
-        x = step.transform(found.vectors, jobs)
+        x = step.transform(found.vectors, jobs, out=_room(len(found), step.n_features_out_, folder))
         clock.stage("preprocess")
         tell(0.2, "fitting")
         if hasher is None and index == "lsh":
@@ -360,6 +365,15 @@ class Collection:
         if len(rows) == 0:  # of any width: nobody has opened an image
             return np.empty((0, self.preprocess.n_features_out_), np.float32)
         return self.preprocess.transform(rows, n_jobs)
+
+
+def _room(rows: int, columns: int, folder: Path) -> NDArray[np.float32] | None:
+    """Where prepared rows go that memory is not to hold beside the index: a file without a name."""
+    if 4 * rows * columns < _LARGE:
+        return None
+    make_folder(folder)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        return np.memmap(file, np.float32, "w+", shape=(rows, columns)).view(np.ndarray)
 
 
 def make(kind: str, hasher: Hasher | None, vectors: str | None, arguments: Mapping[str, Any]) -> Index:

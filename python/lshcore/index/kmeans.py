@@ -35,6 +35,9 @@ _N_CLUSTERS = 100
 # Rows a cluster that are enough to train on.
 _SAMPLE = 64
 
+# Rounds over a quarter of the rows, which do the most, and over all of them, for residual codes.
+_WARM_UP, _ROUNDS = 8, 4
+
 
 @dataclass(frozen=True, slots=True)
 class _Clustering:
@@ -60,7 +63,8 @@ class KMeansIndex(Index):
         Number of buckets; by default 100, or with residual codes as many as the rows it is trained on call for: a power
         of two, for some 240 rows each, but not much more than four times the square root of their number.
     max_iter : int
-        Most rounds (for "minibatch": most passes over the rows); by default 25, with residual codes 10.
+        Most rounds (for "minibatch": most passes over the rows); by default 25, with residual codes 4, after 8 over a
+        quarter of the rows.
     tol : float
         "lloyd" stops when the centroids move less than this, relative to the variance of the data.
     algorithm : {"lloyd", "minibatch"}
@@ -156,7 +160,7 @@ class KMeansIndex(Index):
             self.n_clusters = 0 if self.residual else _N_CLUSTERS  # 0: as the rows will be
         else:
             self.n_clusters = as_integer(n_clusters, where, "n_clusters", low=1)
-        most = (10 if self.residual else 25) if max_iter is None else max_iter
+        most = (_ROUNDS if self.residual else 25) if max_iter is None else max_iter
         self.max_iter = as_integer(most, where, "max_iter", low=1)
         if isinstance(tol, bool) or not isinstance(tol, int | float | np.integer | np.floating):
             raise TypeError(f"{where}: tol must be a number, got {tol!r}")
@@ -313,7 +317,16 @@ class KMeansIndex(Index):
         if self.spherical:
             x = _core.normalize_rows(x, jobs)
         centroids, _, inertia, rounds, spreads = _core.kmeans(
-            x, n_clusters, seed, self.max_iter, self.tol, jobs, on_round, self.spherical, self.init == "random"
+            x,
+            n_clusters,
+            seed,
+            self.max_iter,
+            self.tol,
+            jobs,
+            on_round,
+            self.spherical,
+            self.init == "random",
+            _WARM_UP if self.residual else 0,
         )
         return _Clustering(centroids, spreads, inertia, rounds)
 
