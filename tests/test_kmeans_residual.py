@@ -601,6 +601,20 @@ def test_a_sample_is_trained_on() -> None:
     assert (KMeansIndex(5).sample, KMeansIndex(5, codes="residual").sample) == (None, 64)
 
 
+def test_training_for_residual_codes_begins_with_a_quarter_of_the_rows() -> None:
+    options: dict[str, Any] = {"init": "random", "sample": 10**6, "random_state": 5}
+    short, long = (KMeansIndex(20, max_iter=rounds, **options).fit(ROWS) for rounds in (4, 50))
+    warm = KMeansIndex(20, codes="residual", **options).fit(ROWS)
+    assert warm.n_iter_ <= 4
+    assert long.inertia_ * 0.9 < warm.inertia_ < short.inertia_
+    few = KMeansIndex(20, codes="residual", max_iter=1, **options).fit(ROWS[:70])  # a quarter has too few rows
+    plain = KMeansIndex(20, max_iter=1, **options).fit(ROWS[:70])
+    assert few.centroids_.tobytes() == plain.centroids_.tobytes()
+    for n_jobs in (2, 3):
+        again = KMeansIndex(20, codes="residual", **options).fit(ROWS, n_jobs=n_jobs)
+        assert again.centroids_.tobytes() == warm.centroids_.tobytes()
+
+
 def test_rows_drawn_at_random_are_where_it_starts() -> None:
     x = ROWS[:500]
     runs = [KMeansIndex(9, init="random", max_iter=4, random_state=seed).fit(x) for seed in (1, 1, 2)]
@@ -608,7 +622,7 @@ def test_rows_drawn_at_random_are_where_it_starts() -> None:
     far = KMeansIndex(9, init="k-means++", max_iter=4, random_state=1).fit(x)
     assert far.centroids_.tobytes() != runs[0].centroids_.tobytes()
     assert (KMeansIndex().init, KMeansIndex(codes="residual").init) == ("k-means++", "random")
-    assert (KMeansIndex().max_iter, KMeansIndex(codes="residual").max_iter) == (25, 10)
+    assert (KMeansIndex().max_iter, KMeansIndex(codes="residual").max_iter) == (25, 4)
     for n_jobs in (2, 3):
         again = KMeansIndex(9, init="random", max_iter=4, random_state=1).fit(x, n_jobs=n_jobs)
         assert again.centroids_.tobytes() == runs[0].centroids_.tobytes()
