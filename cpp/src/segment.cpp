@@ -60,9 +60,8 @@ Residuals encode_residuals(const ClusterKeys& keys, const Table& table, View<con
     const std::int64_t n = vectors.rows;
     NewResiduals out(static_cast<std::size_t>(n), rotation.width());
     std::vector<std::pair<std::int64_t, Word>> buckets;  // where each begins
-    table.for_each_bucket([&](Word key, std::span<const Row> rows) {
-        buckets.push_back({rows.data() - table.rows().data(), key});
-    });
+    table.for_each_bucket(
+        [&](Word key, std::span<const Row> rows) { buckets.push_back({rows.data() - table.rows().data(), key}); });
     parallel_for(ceil_div(n, kResidualRows), n_jobs, [&](std::int64_t task, int) {
         ResidualEncoder encoder(rotation, keys.mean().data());
         const std::int64_t first = task * kResidualRows;

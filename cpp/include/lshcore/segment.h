@@ -28,8 +28,8 @@ struct RowShape {
     std::int64_t dim = 0;  // of a kept vector
     VectorType keep = VectorType::none;
     int n_tables = 0;
-    Word universe = 0;         // possible keys of a table; 0: no 64-bit number
-    bool shared_keys = false;  // several buckets may have one key (fingerprints)
+    Word universe = 0;                // possible keys of a table; 0: no 64-bit number
+    bool shared_keys = false;         // several buckets may have one key (fingerprints)
     std::int64_t residual_width = 0;  // signs of a row's residual; 0: none
 
     bool operator==(const RowShape&) const = default;
