@@ -25,7 +25,8 @@ std::span<const NearClusters::Cluster> NearClusters::find(const float* query) {
     estimates_.resize(static_cast<std::size_t>(n));
     query_.estimate(centroids.rows(), 0, n, 0, 0, estimates_.data());
     for (std::size_t c = 0; c < estimates_.size(); ++c) estimates_[c] = order_of(estimates_[c], c);
-    nearest_.reset(std::min(n, probes_ + probes_ / 2 + 8));
+    // More by the product: what their lengths add to it, codes do not tell.
+    nearest_.reset(std::min(n, by_product_ ? 4 * probes_ + 32 : probes_ + probes_ / 2 + 8));
     nearest_.add(estimates_.data(), n, [](std::int64_t c) { return c; });
     numbers_.clear();
     for (const auto key : nearest_.least()) numbers_.push_back(key.number());
