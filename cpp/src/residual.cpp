@@ -26,7 +26,8 @@ float dot(const float* a, const float* b, std::int64_t n) {
 
 Rotation::Rotation(std::int64_t dim)
     : dim_(dim),
-      width_(std::max(kLeastWidth, static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(dim))))) {
+      width_(static_cast<std::int64_t>(
+          std::bit_ceil(static_cast<std::uint64_t>(std::clamp<std::int64_t>(dim, kLeastWidth, kMaxBits))))) {
     require(dim >= 1 && dim <= kMaxBits, "Rotation: 1 to 4096 dimensions are needed");
     Random random(kSeed);
     const auto scale = static_cast<float>(1 / std::sqrt(static_cast<double>(width_)));
