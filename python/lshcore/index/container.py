@@ -146,9 +146,9 @@ class Index(Rows):
             `LSHIndex` only, instead of `probes`: every key within this Hamming distance of the query's own, in every
             table.
         rank : {"hamming", "margin", "cosine", "l2", "ip"}, optional
-            How candidates are ordered; by default "cosine" where the index keeps vectors, else "hamming". "margin"
-            weighs each bit in which a code differs from the query's by how sure the query is of it, its |margin|; "ip"
-            is the inner product, the largest first.
+            How candidates are ordered; by default what a `KMeansIndex` was made with, else "cosine" where the index
+            keeps vectors, and "hamming" where it does not. "margin" weighs each bit in which a code differs from the
+            query's by how sure the query is of it, its |margin|; "ip" is the inner product, the largest first.
         shortlist : int, optional
             Rank only so many candidates of each query by the vectors or by "margin": the nearest by (Hamming distance,
             id) of their codes, or those that the residuals of a `KMeansIndex` promise most of. It ends with those that
