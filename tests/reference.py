@@ -4,6 +4,7 @@ import itertools
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -284,6 +285,12 @@ def cluster_candidates(
 
 
 # -- random numbers ----------------------------------------------------------------------------------------------------
+
+
+def reluctance(index: Any) -> NDArray[np.float64]:
+    """Of each cluster of an index with residual codes, what is added to its squared distance: wide and large ones wait."""
+    spreads, sizes = (np.asarray(a, np.float64) for a in (index._trained.spreads, index._trained.sizes))
+    return 0.2 * spreads + 0.05 * np.average(spreads, weights=sizes) * np.log(np.maximum(1, sizes))
 
 
 def gaussians(seed: int, n: int) -> list[float]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+import reference
 from lshcore import FlatIndex, KMeansIndex, LSHIndex
 from lshcore.hashers import RandomHyperplanes
 from lshcore.index.container import Index
@@ -185,8 +186,8 @@ def _near(index: Index, queries: Any, x: Any, bits: Any) -> list[NDArray[Any]]:
     if isinstance(index, KMeansIndex):
         far = lambda rows: ((rows[:, None] - index.centroids_[None]) ** 2).sum(axis=2)  # noqa: E731
         probes = 1 if index.tuned_ is None else index.tuned_.probes
-        wide = 0.3 * index._trained.spreads if index.residual else 0.0
-        looked = (far(queries) + wide).argsort(axis=1, kind="stable")[:, :probes]
+        later = reference.reluctance(index) if index.residual else 0.0
+        looked = (far(queries) + later).argsort(axis=1, kind="stable")[:, :probes]
         return [np.isin(far(x).argmin(axis=1), mine) for mine in looked]
     return [np.ones(len(x), bool)] * len(queries)
 

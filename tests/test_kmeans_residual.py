@@ -20,8 +20,6 @@ from lshcore.hashers import RandomHyperplanes
 RANKS = ("l2", "cosine", "ip")
 Array = NDArray[np.float32]
 
-# Of a cluster's spread, what a search with residual codes adds to its squared distance before it takes the nearest.
-SPREAD = 0.3
 
 
 def clustered(seed: int, n: int, dim: int, n_centres: int = 10, noise: float = 0.5) -> Array:
@@ -75,7 +73,7 @@ def shared(found: NDArray[Any], wanted: NDArray[Any]) -> float:
 
 def probed(index: KMeansIndex, queries: Array, probes: int, rank: str) -> tuple[NDArray[np.int64], float]:
     """Clusters that a search with residual codes looks into, and the least gap to those that it does not."""
-    order = reference.vector_distances(queries, index.centroids_, "l2") + SPREAD * index._trained.spreads
+    order = reference.vector_distances(queries, index.centroids_, "l2") + reference.reluctance(index)
     if rank == "ip":
         order = order - (index.centroids_.astype(np.float64) ** 2).sum(axis=1) - index._trained.spreads
     ascending = np.sort(order, axis=1)
@@ -340,13 +338,15 @@ def test_the_clusters_of_many_are_hardly_missed(rank: str, probes: int, least: f
     assert np.mean(shares) >= least
 
 
-def test_spreads_are_mean_squared_distances() -> None:
+def test_spreads_are_mean_squared_distances_and_sizes_counts() -> None:
     x = clustered(0, 900, 10)
     index = KMeansIndex(7, codes="residual", sample=900, max_iter=200, tol=0).fit(x)
     distances = reference.vector_distances(x, index.centroids_, "l2")
     home = distances.argmin(axis=1)
     wanted = [distances[home == c, c].mean() for c in range(7)]
     np.testing.assert_allclose(index._trained.spreads, wanted, rtol=1e-3)
+    np.testing.assert_allclose(index._trained.sizes, np.bincount(home), atol=2)  # the last round may move some
+    assert index._trained.sizes.sum() == 900
 
 
 # -- rank "ip" ---------------------------------------------------------------------------------------------------------
@@ -535,7 +535,8 @@ def test_what_was_tuned_is_saved(tmp_path: Path) -> None:
             for name in ("tuned_", "target_recall", "residual", "rank", "init", "sample", "max_iter", "n_clusters"):
                 assert getattr(other, name) == getattr(index, name), name
             if index.dim is not None:
-                assert other._trained.spreads.tobytes() == index._trained.spreads.tobytes()
+                for name in ("spreads", "sizes"):
+                    assert getattr(other._trained, name).tobytes() == getattr(index._trained, name).tobytes()
                 assert same(other.search(ASKED, 5), index.search(ASKED, 5))
             again = [one.add(ROWS[:1000]).tuned_ for one in (copy.copy(index), other)]
             assert again[0] == again[1]

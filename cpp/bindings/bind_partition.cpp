@@ -26,14 +26,19 @@ void bind_partition(py::module_& m) {
              }),
              "positions"_a.noconvert(), "lattice"_a.none(false));
     py::class_<ClusterKeys>(m, "ClusterKeys")
-        .def(py::init([](const Array<float>& centroids, const std::optional<Array<float>>& spreads) {
+        .def(py::init([](const Array<float>& centroids, const std::optional<Array<float>>& spreads,
+                         const std::optional<Array<float>>& sizes) {
                  const auto view = matrix(centroids, "centroids");
-                 std::vector<float> kept;
-                 if (spreads) kept.assign(vector_of(*spreads, view.rows, "spreads"), spreads->data() + view.rows);
+                 const auto kept = [&](const std::optional<Array<float>>& given, const char* name) {
+                     if (!given) return std::vector<float>();
+                     const float* const first = vector_of(*given, view.rows, name);
+                     return std::vector<float>(first, first + view.rows);
+                 };
                  return ClusterKeys({view.data, view.data + view.rows * view.cols}, view.rows, view.cols,
-                                    std::move(kept));
+                                    kept(spreads, "spreads"), kept(sizes, "sizes"));
              }),
-             "centroids"_a.noconvert(), py::arg("spreads").noconvert() = py::none())
+             "centroids"_a.noconvert(), py::arg("spreads").noconvert() = py::none(),
+             py::arg("sizes").noconvert() = py::none())
         .def_property_readonly("centroids", [](const ClusterKeys& keys) {
             const auto view = keys.centroids();
             return to_array(std::vector<float>(view.data, view.data + view.rows * view.cols))

@@ -93,7 +93,8 @@ void Prober::prepare(std::int64_t first, std::int64_t n) {
         if (near_) {
             auto out = clusters_.begin();
             for (std::int64_t q = first; q < first + n; ++q)
-                for (const auto& cluster : near_->find(x.row(q))) *out++ = static_cast<std::int32_t>(cluster.number);
+                for (const auto& cluster : near_->find(x.row(q), residual_query_))
+                    *out++ = static_cast<std::int32_t>(cluster.number);
             return;
         }
         clusters->nearest({x.row(first), n, x.cols}, options_.probes, clusters_.data());

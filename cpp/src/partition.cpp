@@ -95,8 +95,8 @@ const BitKeys* bit_keys(const Partitioner& partitioner) {
 }
 
 ClusterKeys::ClusterKeys(std::vector<float> centroids, std::int64_t n_clusters, std::int64_t dim,
-                         std::vector<float> spreads)
-    : centroids_(std::move(centroids)), n_clusters_(n_clusters), dim_(dim), spreads_(std::move(spreads)) {
+                         const std::vector<float>& spreads, const std::vector<float>& sizes)
+    : centroids_(std::move(centroids)), n_clusters_(n_clusters), dim_(dim) {
     require(n_clusters >= 1 && dim >= 1, "ClusterKeys: centroids must have at least one row and one column");
     require(centroids_.size() == static_cast<std::size_t>(n_clusters * dim),
             "ClusterKeys: centroids must be (n_clusters, dim)");
@@ -115,16 +115,10 @@ ClusterKeys::ClusterKeys(std::vector<float> centroids, std::int64_t n_clusters, 
         kernels().dot_tile(row, 1, row, 1, dim, &norm, 1);
         norm *= 0.5f;
     }
-    if (spreads_.empty()) return;
-    require(spreads_.size() == half_norms_.size(), "ClusterKeys: a spread for each cluster is needed");
-    residuals_ = std::make_shared<const ResidualCentroids>(this->centroids(), mean_.data());
-    squares_.resize(half_norms_.size());
-    for (std::int64_t c = 0; c < n_clusters; ++c) {
-        const float* row = this->centroids().row(c);
-        float& square = squares_[static_cast<std::size_t>(c)];
-        kernels().dot_tile(row, 1, row, 1, dim, &square, 1);
-        square += spreads_[static_cast<std::size_t>(c)];
-    }
+    if (spreads.empty()) return;
+    require(spreads.size() == half_norms_.size() && sizes.size() == half_norms_.size(),
+            "ClusterKeys: a spread and a size for each cluster are needed");
+    residuals_ = std::make_shared<const ResidualCentroids>(this->centroids(), mean_.data(), spreads, sizes);
 }
 
 void ClusterKeys::subtract_mean(View<const float> x, float* out) const {

@@ -1,5 +1,5 @@
 #pragma once
-// The rows of a query's clusters that may be among its nearest, by their residuals.
+// The rows of the clusters of some queries that may be among their nearest, by their residuals.
 
 #include <span>
 #include <vector>
@@ -13,44 +13,59 @@
 
 namespace lshcore {
 
-/// Scratch of one thread.
+/// Scratch of one thread. A query finds the same rows alone as beside others.
 class ResidualScan {
    public:
     ResidualScan(const ClusterKeys& keys, const SearchOptions& options)
         : options_(options), near_(keys, options.probes, options.rank == Rank::ip), dim_(keys.dim()) {}
 
-    /// Finds the clusters of a query.
-    void locate(const float* query);
+    /// How many queries are to share what is read: of m, on so many threads.
+    static std::int64_t queries_at_once(std::int64_t m, int n_jobs, std::int64_t dim);
 
-    /// Looks for the most promising rows in them: as many as the shortlist.
-    void find(LiveSegments segments, const Filters& filters, std::int64_t q);
+    /// Finds the clusters of n queries.
+    void locate(View<const float> vectors);
 
-    /// Those rows, best first. The value of a key: hardly more than the distance.
-    std::span<const Reservoir::Key> found() { return rows_.sorted(); }
-    std::uint32_t segment_of(Reservoir::Key key) const { return places_[key.number()].segment; }
-    Row row_of(Reservoir::Key key) const { return places_[key.number()].row; }
+    /// Looks for the most promising rows in them: as many as the shortlist. Reads a cluster once for all queries that
+    /// look into it. `first`: the number of the first query, for the filters.
+    void find(LiveSegments segments, const Filters& filters, std::int64_t first);
 
-    std::int64_t n_met() const { return n_met_; }  ///< rows that the filter let pass
+    /// Those rows of the i-th query, best first. The value of a key: hardly more than the distance.
+    std::span<const Reservoir::Key> found(std::int64_t i) const { return queries_[static_cast<std::size_t>(i)].found; }
+    Place place(std::int64_t i, Reservoir::Key key) const;
+
+    /// How many rows the filter let pass.
+    std::int64_t n_met(std::int64_t i) const { return queries_[static_cast<std::size_t>(i)].n_met; }
 
    private:
-    struct Met {
-        std::uint32_t segment;
-        Row row;
+    struct Query {
+        ResidualQuery coded;
+        float squares = 0;  // of its length
+        float inverse_norm = 0;
+        std::vector<NearClusters::Cluster> clusters;
+        // Rows are numbered in the order of these clusters, through all segments: what comes first among equals does not
+        // depend on the order in which they are met, and segments have no part in it.
+        std::vector<std::uint32_t> starts;  // (clusters, segments)
+        std::int64_t n_met = 0;
+        Reservoir rows;
+        std::span<const Reservoir::Key> found;
     };
-    void add(const NearClusters::Cluster& cluster, std::uint32_t segment_number, const Segment& segment,
-             const RowFilter& filter);
-    void to_rank(const float* squares, std::int64_t n);
+    struct Look {
+        std::uint32_t cluster, query, place;
+    };
+    void look(const Look& at, std::size_t segment_number, const RowFilter& filter);
+    void to_rank(const Query& query, const float* squares, std::int64_t n);
+    std::span<const Row> bucket(std::size_t segment, std::uint32_t cluster) const {
+        return segments_[segment].segment->tables[0].bucket(cluster);
+    }
 
     SearchOptions options_;
     NearClusters near_;
     std::int64_t dim_;
-    float squares_ = 0;  // of the query's length
-    float inverse_norm_ = 0;
-    std::int64_t n_met_ = 0;
-    Reservoir rows_;
-    std::span<const NearClusters::Cluster> clusters_;
+    LiveSegments segments_;
+    std::vector<Query> queries_;
+    std::size_t n_queries_ = 0;
+    std::vector<Look> looks_;
     std::vector<float> estimates_;
-    std::vector<Met> places_;
 };
 
 }  // namespace lshcore

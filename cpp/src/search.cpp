@@ -41,6 +41,27 @@ constexpr std::int64_t kTileQueries = 64;    // queries that share it
 constexpr std::size_t kRerank = 16;          // rows that are ranked before the next look at what is still to be had
 constexpr std::int64_t kBucketQueries = 16;  // queries a block where tables choose the rows
 
+/// Ranks rows that were chosen for a query. Scratch of one thread.
+template <class D, class Sink>
+struct Scorer {
+    LiveSegments segments;
+    Rank rank;
+    const Queries& queries;
+    const std::vector<RowOrder>& order;
+    Sink sink;
+    std::vector<D> distances;
+
+    void operator()(std::int64_t q, std::size_t s, std::span<const Row> rows) {
+        const auto count = static_cast<std::int64_t>(rows.size());
+        if (distances.size() < rows.size()) distances.resize(rows.size());
+        const Segment& segment = *segments[s].segment;
+        score_rows(segment, rank, queries, q, rows.data(), count, distances.data());
+        sink.take(
+            q, segment, order[s], [rows](std::int64_t j) { return rows[static_cast<std::size_t>(j)]; }, count,
+            distances.data());
+    }
+};
+
 std::vector<CodeBatch> code_batches(LiveSegments segments) {
     std::vector<CodeBatch> batches;
     for (const LiveSegment& part : segments) {
@@ -185,8 +206,57 @@ void Index::scan(const State& state, const Queries& given, const SearchOptions& 
 
     const bool by_residuals =
         options.shortlist > 0 && reads_vectors(options.rank) && clusters != nullptr && clusters->residuals() != nullptr;
+    const auto make_scorer = [&] {
+        return Scorer<D, Sink>{state.segments, options.rank, queries, order, make_sink(), {}};
+    };
+    if (by_residuals) {
+        struct Scratch {
+            Scorer<D, Sink> score;
+            ResidualScan scan;
+        };
+        std::vector<std::unique_ptr<Scratch>> scratch(static_cast<std::size_t>(std::max(1, options.n_jobs)));
+        const std::int64_t together = ResidualScan::queries_at_once(m, options.n_jobs, dim_);
+        parallel_for(ceil_div(m, together), options.n_jobs, [&](std::int64_t block, int worker) {
+            auto& mine = scratch[static_cast<std::size_t>(worker)];
+            if (!mine) mine.reset(new Scratch{make_scorer(), {*clusters, options}});
+            auto& [score, scan] = *mine;
+            const std::int64_t first = block * together, n = std::min(together, m - first);
+            const auto start = Clock::now();
+            scan.locate({queries.vectors.row(first), n, dim_});
+            const auto located = Clock::now();
+            scan.find(state.segments, filters, first);
+            auto then = Clock::now();
+            const double probe = seconds(start, located) / static_cast<double>(n),
+                         look = seconds(located, then) / static_cast<double>(n);
+            for (std::int64_t i = 0; i < n; ++i) {
+                score.sink.begin(first + i);
+                // The most promising first, until not even its bound is near enough.
+                Place places[kRerank];
+                Row rows[kRerank];
+                auto keys = scan.found(i);
+                while (!keys.empty() && !(static_cast<D>(keys[0].value()) > score.sink.limit())) {
+                    const auto some = keys.first(std::min(kRerank, keys.size()));
+                    for (std::size_t j = 0; j < some.size(); ++j) places[j] = scan.place(i, some[j]);
+                    for (std::size_t s = 0; s < state.segments.size(); ++s) {
+                        std::size_t count = 0;
+                        for (std::size_t j = 0; j < some.size(); ++j)
+                            if (places[j].segment == s) rows[count++] = places[j].row;
+                        if (count > 0) score(first + i, s, {rows, count});
+                    }
+                    keys = keys.subspan(some.size());
+                }
+                score.sink.end(first + i, scan.n_met(i));
+                interruption_point();
+                const auto now = Clock::now();
+                score.sink.timed(first + i, {probe, look, seconds(then, now)});
+                then = now;
+            }
+        });
+        return;
+    }
+
     // A shortlist of everything comes from an exhaustive scan of the codes: row numbers, through all segments.
-    const bool shortlist_all = exhaustive && options.shortlist > 0 && filters.everything() && !by_residuals;
+    const bool shortlist_all = exhaustive && options.shortlist > 0 && filters.everything();
     std::vector<Id> shortlists;  // of the queries from first_listed on
     std::int64_t first_listed = 0;
     double scan_seconds = 0;
@@ -201,66 +271,29 @@ void Index::scan(const State& state, const Queries& given, const SearchOptions& 
     };
 
     struct Scratch {
-        Sink sink;
+        Scorer<D, Sink> scorer;
         Prober prober;
         Shortlist shortlist;
-        std::vector<D> distances;
-        std::optional<ResidualScan> residuals;
     };
     const ProbeOptions probing{options.probes, options.radius, options.rank == Rank::ip};
     std::vector<std::unique_ptr<Scratch>> scratch(static_cast<std::size_t>(std::max(1, options.n_jobs)));
     const auto answer_block = [&](std::int64_t first, std::int64_t n, int worker) {
         auto& mine = scratch[static_cast<std::size_t>(worker)];
-        if (!mine) mine.reset(new Scratch{make_sink(), {partitioner_, queries, probing}, {}, {}, {}});
+        if (!mine) mine.reset(new Scratch{make_scorer(), {partitioner_, queries, probing}, {}});
+        Sink& sink = mine->scorer.sink;
         const auto start = Clock::now();
-        if (by_residuals) {
-            if (!mine->residuals) mine->residuals.emplace(*clusters, options);
-        } else {
-            mine->prober.prepare(first, n);
-        }
+        mine->prober.prepare(first, n);
         const double probe = seconds(start, Clock::now()) / static_cast<double>(n);
         for (std::int64_t q = first; q < first + n; ++q) {
             StageTimes times{probe, 0, 0};
-            const auto score = [&](std::size_t s, std::span<const Row> rows) {
-                const auto count = static_cast<std::int64_t>(rows.size());
-                if (mine->distances.size() < rows.size()) mine->distances.resize(rows.size());
-                const Segment& segment = *state.segments[s].segment;
-                score_rows(segment, options.rank, queries, q, rows.data(), count, mine->distances.data());
-                mine->sink.take(
-                    q, segment, order[s], [rows](std::int64_t j) { return rows[static_cast<std::size_t>(j)]; }, count,
-                    mine->distances.data());
-            };
-            mine->sink.begin(q);
+            const auto score = [&](std::size_t s, std::span<const Row> rows) { mine->scorer(q, s, rows); };
+            sink.begin(q);
             auto then = Clock::now();
             if (shortlist_all) {
                 const auto begin = shortlists.begin() + (q - first_listed) * options.shortlist;
                 mine->shortlist.split({begin, std::find(begin, begin + options.shortlist, kNoId)}, base, score);
-                mine->sink.end(q, state.n_rows);
-                mine->sink.timed(q, {0, scan_seconds, seconds(then, Clock::now())});
-                continue;
-            }
-            if (by_residuals) {
-                ResidualScan& scan = *mine->residuals;
-                scan.locate(queries.vectors.row(q));
-                const auto located = Clock::now();
-                scan.find(state.segments, filters, q);
-                auto keys = scan.found();
-                const auto listed = Clock::now();
-                // The most promising first, until not even its bound is near enough.
-                Row rows[kRerank];
-                while (!keys.empty() && !(static_cast<D>(keys[0].value()) > mine->sink.limit())) {
-                    const auto some = keys.first(std::min(kRerank, keys.size()));
-                    for (std::size_t s = 0; s < state.segments.size(); ++s) {
-                        std::size_t count = 0;
-                        for (const auto key : some)
-                            if (scan.segment_of(key) == s) rows[count++] = scan.row_of(key);
-                        if (count > 0) score(s, {rows, count});
-                    }
-                    keys = keys.subspan(some.size());
-                }
-                mine->sink.end(q, scan.n_met());
-                mine->sink.timed(
-                    q, {times.probe + seconds(then, located), seconds(located, listed), seconds(listed, Clock::now())});
+                sink.end(q, state.n_rows);
+                sink.timed(q, {0, scan_seconds, seconds(then, Clock::now())});
                 continue;
             }
             mine->shortlist.begin();
@@ -283,9 +316,9 @@ void Index::scan(const State& state, const Queries& given, const SearchOptions& 
                 times.rerank += seconds(met, then);
             }
             if (options.shortlist > 0) mine->shortlist.cut(options.shortlist, score);
-            mine->sink.end(q, n_found);
+            sink.end(q, n_found);
             times.rerank += seconds(then, Clock::now());
-            mine->sink.timed(q, times);
+            sink.timed(q, times);
         }
     };
 

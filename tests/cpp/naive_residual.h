@@ -51,7 +51,7 @@ struct Clustered {
         for (std::int64_t i = 0; i < kRows; ++i) all.push_back({i, ids[static_cast<std::size_t>(i)]});
     }
 
-    std::vector<float> spreads() const {
+    ClusterKeys keys() const {
         std::vector<float> sums(kClusters), counts(kClusters);
         for (std::int64_t i = 0; i < kRows; ++i) {
             const auto c = static_cast<std::size_t>(nearest_clusters(row(i), naive::view(centroids, kClusters))[0]);
@@ -59,10 +59,12 @@ struct Clustered {
             ++counts[c];
         }
         for (std::size_t c = 0; c < kClusters; ++c) sums[c] /= std::max(1.0f, counts[c]);
-        return sums;
+        return {centroids, kClusters, kDim, sums, counts};
     }
-    ClusterKeys keys() const { return {centroids, kClusters, kDim, spreads()}; }
-    ClusterKeys keys_without_spread() const { return {centroids, kClusters, kDim, std::vector<float>(kClusters)}; }
+    ClusterKeys keys_without_spread() const {
+        const std::vector<float> none(kClusters);
+        return {centroids, kClusters, kDim, none, none};
+    }
 
     const float* row(std::int64_t i) const { return vectors.data() + i * kDim; }
     const float* query(std::int64_t q) const { return query_vectors.data() + q * kDim; }

@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <limits>
+#include <numbers>
 #include <stdexcept>
 
 #include "lshcore/partition.h"
@@ -354,36 +355,60 @@ TEST_CASE("residual: centroids are coded as residuals of their mean") {
     std::vector<float> centroids;
     for (std::int64_t c = 0; c < kClusters; ++c)
         for (const float value : sum(mean, normals(draw, kDim))) centroids.push_back(value);
-    const ResidualCentroids coded(naive::view(centroids, kClusters), mean.data());
+    std::vector<float> spreads, sizes;
+    double rows = 0, spread = 0;  // of all
+    for (std::int64_t c = 0; c < kClusters; ++c) {
+        spreads.push_back(static_cast<float>(draw.below(100)));
+        sizes.push_back(static_cast<float>(draw.below(40)));
+        rows += double{sizes.back()};
+        spread += double{sizes.back()} * double{spreads.back()};
+    }
+    const ResidualCentroids coded(naive::view(centroids, kClusters), mean.data(), spreads, sizes);
     CHECK(coded.rotation.dim() == kDim);
     const auto q = sum(mean, normals(draw, kDim));
     ResidualQuery query;
     query.prepare(coded.rotation, q.data(), mean.data());
     auto out = zeros(kClusters);
     const double base = squared_distance(q, mean);
-    query.estimate(coded.rows(), 0, kClusters, static_cast<float>(base), 0, out.data());
-    for (std::int64_t c = 0; c < kClusters; ++c) {
-        const auto at = static_cast<std::size_t>(c);
-        const std::vector<float> row(centroids.begin() + c * kDim, centroids.begin() + (c + 1) * kDim);
-        const double off = double{out[at]} - squared_distance(row, q);
-        CHECK(std::abs(off) < 5 * 2 * double{coded.scales[at]} * std::sqrt(base) * 0.6028);
+    for (const bool by_product : {false, true}) {
+        query.estimate(coded.rows(by_product), 0, kClusters, static_cast<float>(base), 0, out.data());
+        for (std::int64_t c = 0; c < kClusters; ++c) {
+            const auto at = static_cast<std::size_t>(c);
+            const std::vector<float> row(centroids.begin() + c * kDim, centroids.begin() + (c + 1) * kDim);
+            // Wide and large clusters wait, and for products so do those whose rows are short.
+            double added =
+                0.2 * double{spreads[at]} + 0.05 * spread / rows * std::log(std::max(1.0, double{sizes[at]}));
+            if (by_product) added -= double{naive::dot(row.data(), row.data(), kDim)} + double{spreads[at]};
+            CHECK(double{coded.added[by_product][at]} == doctest::Approx(added).epsilon(1e-5));
+            const double off = double{out[at]} - squared_distance(row, q) - added;
+            CHECK(std::abs(off) < 5 * double{coded.scales[at]} * double{query.deviation()});
+        }
     }
+    CHECK(double{query.deviation()} ==
+          doctest::Approx(2 * std::sqrt(1 - 2 / std::numbers::pi) * std::sqrt(base)).epsilon(1e-3));
+    double scales = 0;
+    for (const float scale : coded.scales) scales += double{scale};
+    CHECK(double{coded.scale} == doctest::Approx(scales / kClusters).epsilon(1e-4));
 }
 
-TEST_CASE("residual: ClusterKeys take a spread for each cluster, or none") {
+TEST_CASE("residual: ClusterKeys take a spread and a size for each cluster, or none") {
     naive::Draw draw(8);
     const auto centroids = draw.reals(12);
-    const ClusterKeys plain(centroids, 4, 3), coded(centroids, 4, 3, {1, 0, 2, 3});
+    const ClusterKeys plain(centroids, 4, 3), coded(centroids, 4, 3, {1, 0, 2, 3}, {5, 6, 0, 1});
     CHECK(plain.residuals() == nullptr);
     REQUIRE(coded.residuals() != nullptr);
     CHECK(coded.residuals()->rotation.dim() == 3);
-    for (std::size_t c = 0; c < 4; ++c)
-        CHECK(coded.squares()[c] ==
-              naive::dot(centroids.data() + 3 * c, centroids.data() + 3 * c, 3) + coded.spreads()[c]);
-    for (const std::size_t n : {1, 3, 5, 12})
-        CHECK_THROWS_WITH_AS(ClusterKeys(centroids, 4, 3, std::vector<float>(n, 1.0f)), doctest::Contains("a spread"),
+    const ClusterKeys empty(centroids, 4, 3, {1, 0, 2, 3}, {0, 0, 0, 0});  // of clusters that nothing is known of
+    CHECK(naive::same_bits(empty.residuals()->added[0], std::vector<float>{0.2f, 0, 0.4f, 0.6f}));
+    for (const std::size_t n : {0, 1, 3, 5, 12}) {
+        const std::vector<float> some(n, 1.0f), four(4, 1.0f);
+        if (n > 0)
+            CHECK_THROWS_WITH_AS(ClusterKeys(centroids, 4, 3, some, four), doctest::Contains("a spread"),
+                                 std::invalid_argument);
+        CHECK_THROWS_WITH_AS(ClusterKeys(centroids, 4, 3, four, some), doctest::Contains("a size"),
                              std::invalid_argument);
+    }
     const std::vector<float> wide(4097);
     CHECK(ClusterKeys(wide, 1, 4097).dim() == 4097);
-    CHECK_THROWS_AS(ClusterKeys(wide, 1, 4097, {0}), std::invalid_argument);
+    CHECK_THROWS_AS(ClusterKeys(wide, 1, 4097, {0}, {1}), std::invalid_argument);
 }

@@ -99,7 +99,7 @@ TEST_CASE("residual borrow: rows of many tasks are coded as each alone") {
     naive::Draw draw(3);
     constexpr std::int64_t kMany = 5000, kFew = 7, kWide = 70;  // a task has 1024 rows
     const auto centroids = draw.reals(kFew * kWide), rows = draw.reals(kMany * kWide);
-    const ClusterKeys keys(centroids, kFew, kWide, std::vector<float>(kFew, 1.0f));
+    const ClusterKeys keys(centroids, kFew, kWide, std::vector<float>(kFew, 1.0f), std::vector<float>(kFew, 1.0f));
     const auto one = build_segment(keys, {}, naive::view(rows, kMany), VectorType::none, Ids(0, kMany), 1),
                four = build_segment(keys, {}, naive::view(rows, kMany), VectorType::none, Ids(0, kMany), 4);
     CHECK(naive::same_bits(one->residuals.codes, four->residuals.codes));

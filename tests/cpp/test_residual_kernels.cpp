@@ -227,3 +227,27 @@ TEST_CASE("residual kernels: collect_up_to names the values up to a limit, ascen
             }
         }
 }
+
+TEST_CASE("residual kernels: split_keys keeps the order on both sides of the pivot, in place too") {
+    naive::Draw draw(6);
+    for (std::int64_t n = 0; n <= 70; ++n)
+        for (const std::uint64_t most : {std::uint64_t{3}, ~std::uint64_t{0}}) {
+            CAPTURE(n);
+            std::vector<std::uint64_t> keys;
+            for (std::int64_t i = 0; i < n; ++i) keys.push_back(most == 3 ? draw.below(4) << 62 : draw.engine());
+            std::vector<std::uint64_t> pivots = {0, 1, std::uint64_t{1} << 63, ~std::uint64_t{0}};
+            if (n > 0) pivots.push_back(keys[draw.below(keys.size())]);
+            for (const std::uint64_t pivot : pivots) {
+                std::vector<std::uint64_t> low, high;
+                for (const auto key : keys) (key <= pivot ? low : high).push_back(key);
+                const auto n_low = static_cast<std::int64_t>(low.size());
+                const Fenced<std::uint64_t> given(keys), first(n), second(n);
+                for (const bool in_place : {false, true}) {  // last: it changes what was given
+                    const auto& lower = in_place ? given : first;
+                    REQUIRE(kernels().split_keys(given.data(), n, pivot, lower.data(), second.data()) == n_low);
+                    CHECK(std::equal(low.begin(), low.end(), lower.data()));
+                    CHECK(std::equal(high.begin(), high.end(), second.data()));
+                }
+            }
+        }
+}

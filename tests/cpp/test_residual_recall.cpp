@@ -71,7 +71,8 @@ TEST_CASE("residual recall: it rises with probes and with the shortlist, and mos
     training.random_seeds = true;
     training.max_iter = 10;
     const auto trained = kmeans(naive::view(rows, kRows), training);
-    Index index(ClusterKeys(trained.centroids, kClusters, kDim, trained.spreads), 0, kDim, VectorType::float32);
+    Index index(ClusterKeys(trained.centroids, kClusters, kDim, trained.spreads, std::vector<float>(kClusters, 1.0f)),
+                0, kDim, VectorType::float32);
     index.add({}, naive::view(rows, kRows), nullptr, 2);
     for (const Rank rank : {Rank::l2, Rank::cosine, Rank::ip}) {
         CAPTURE(static_cast<int>(rank));
@@ -100,7 +101,8 @@ TEST_CASE("residual recall: of many clusters those looked into are nearly all th
     const auto centroids = spanned(draw, naive::view(axes, 6), kClusters),
                query_rows = spanned(draw, naive::view(axes, 6), kQueries);
     const auto queries = naive::view(query_rows, kQueries);
-    Index index(ClusterKeys(centroids, kClusters, kDim, std::vector<float>(kClusters)), 0, kDim, VectorType::float32);
+    Index index(ClusterKeys(centroids, kClusters, kDim, std::vector<float>(kClusters), std::vector<float>(kClusters)),
+                0, kDim, VectorType::float32);
     index.add({}, naive::view(centroids, kClusters), nullptr, 1);  // a row a cluster: it shows what was looked into
     for (const Rank rank : {Rank::l2, Rank::ip}) {
         const auto right = brute(naive::view(centroids, kClusters), queries, rank, kProbes);
@@ -118,8 +120,9 @@ TEST_CASE("residual recall: nearly all is found, too, where every row is on the 
     for (float& value : query_rows) value -= 1.5f;  // all cosines are negative
     const std::vector<float> centroids(rows.begin(), rows.begin() + kClusters * kDim);
     const auto queries = naive::view(query_rows, kQueries);
-    Index index(ClusterKeys(centroids, kClusters, kDim, std::vector<float>(kClusters, 60.0f)), 0, kDim,
-                VectorType::float32);
+    Index index(ClusterKeys(centroids, kClusters, kDim, std::vector<float>(kClusters, 60.0f),
+                            std::vector<float>(kClusters, 1.0f)),
+                0, kDim, VectorType::float32);
     index.add({}, naive::view(rows, kRows), nullptr, 2);
     for (const Rank rank : {Rank::l2, Rank::cosine, Rank::ip}) {
         CAPTURE(static_cast<int>(rank));

@@ -307,16 +307,22 @@ TEST_CASE("residual search: clusters without spread are looked into by distance,
     }
 }
 
-TEST_CASE("residual search: of two clusters at one distance the narrower comes first, then the lower number") {
+TEST_CASE(
+    "residual search: of two clusters at one distance the narrower or the smaller comes first, then the lower number") {
     for (const float left : {0.0f, 1.0f, 5.0f})
         for (const float right : {0.0f, 1.0f, 5.0f}) {
-            const ClusterKeys keys({-1, 0, 1, 0}, 2, 2, {left, right});
-            Index index(keys, 0, 2, VectorType::float32);
-            const std::vector<float> rows = {-1, 0, 1, 0}, query = {0, 3};
-            index.add({}, naive::view(rows, 2), nullptr, 1);
-            const auto found = naive::answer(index, {{}, {}, naive::view(query, 1)}, options(Rank::l2, {2, 1, 9}), 2);
-            CHECK(found.hits == std::vector<naive::Hit>{{10, right < left ? 1 : 0}, {HUGE_VAL, kNoId}});
-            CHECK(found.n_candidates == std::vector<std::int64_t>{1});
+            const std::vector<float> same(2, 2.0f), given = {left, right};
+            for (const bool by_size : {false, true}) {
+                const ClusterKeys keys({-1, 0, 1, 0}, 2, 2, by_size ? same : given, by_size ? given : same);
+                Index index(keys, 0, 2, VectorType::float32);
+                const std::vector<float> rows = {-1, 0, 1, 0}, query = {0, 3};
+                index.add({}, naive::view(rows, 2), nullptr, 1);
+                const auto found =
+                    naive::answer(index, {{}, {}, naive::view(query, 1)}, options(Rank::l2, {2, 1, 9}), 2);
+                const bool later = by_size ? std::max(right, 1.0f) < std::max(left, 1.0f) : right < left;
+                CHECK(found.hits == std::vector<naive::Hit>{{10, later ? 1 : 0}, {HUGE_VAL, kNoId}});
+                CHECK(found.n_candidates == std::vector<std::int64_t>{1});
+            }
         }
 }
 

@@ -73,8 +73,9 @@ class Prober {
     std::int64_t first_ = 0;
     std::int64_t probed_ = -1;  // the query that probes_ are for
     const std::vector<Probe>* probes_ = nullptr;
-    std::vector<std::int32_t> clusters_;     // (n, probes)
-    std::optional<NearClusters> near_;       // finds them where rows have residuals
+    std::vector<std::int32_t> clusters_;  // (n, probes)
+    std::optional<NearClusters> near_;    // finds them where rows have residuals
+    ResidualQuery residual_query_;
     std::vector<ProbeSequence> sequence_;    // one with keys made of bits, else none
     std::vector<Word> code_;                 // with LatticeKeys: of the query that probes_ are for
     std::vector<Alternative> alternatives_;  // and of its hashes

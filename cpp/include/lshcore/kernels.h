@@ -77,6 +77,11 @@ struct Kernels {
 
     /// Writes the numbers of the values up to a limit, ascending, and returns how many; `hits` has room for n + 16.
     std::int64_t (*collect_up_to)(const float* values, std::int64_t n, float limit, std::uint32_t* hits);
+
+    /// Writes the keys up to a pivot to `low`, which may be `keys`, and the others to `high`, both in their order and with
+    /// room for n; returns how many are low.
+    std::int64_t (*split_keys)(const std::uint64_t* keys, std::int64_t n, std::uint64_t pivot, std::uint64_t* low,
+                               std::uint64_t* high);
 };
 
 /// The set in use: the best this CPU and this operating system support, or the one LSHCORE_KERNELS names.

@@ -23,17 +23,13 @@ class NearClusters {
     NearClusters(const ClusterKeys& keys, std::int64_t probes, bool by_product)
         : keys_(keys), probes_(probes), by_product_(by_product) {}
 
-    /// The most promising clusters, best first; valid until the next call.
-    std::span<const Cluster> find(const float* query);
-
-    /// The last query, for estimates of rows.
-    ResidualQuery& query() { return query_; }
+    /// The most promising clusters, best first; valid until the next call. Prepares `query` for estimates of their rows.
+    std::span<const Cluster> find(const float* vector, ResidualQuery& query);
 
    private:
     const ClusterKeys& keys_;
     std::int64_t probes_;
     bool by_product_;
-    ResidualQuery query_;
     Reservoir nearest_;
     std::vector<float> estimates_, exact_;
     std::vector<Row> numbers_;

@@ -68,10 +68,10 @@ class LatticeKeys {
 /// The nearest of k centroids; a query looks into its nearest few.
 class ClusterKeys {
    public:
-    /// spreads, of each cluster the mean squared distance from its centroid, or none: with them rows are coded by what is
-    /// left of them when their centroid is taken off.
+    /// With spreads (of each cluster the mean squared distance from its centroid) and sizes (in rows, of a sample) rows are
+    /// coded by what is left of them when their centroid is taken off.
     ClusterKeys(std::vector<float> centroids, std::int64_t n_clusters, std::int64_t dim,
-                std::vector<float> spreads = {});
+                const std::vector<float>& spreads = {}, const std::vector<float>& sizes = {});
 
     std::int64_t n_clusters() const { return n_clusters_; }
     std::int64_t dim() const { return dim_; }
@@ -81,8 +81,6 @@ class ClusterKeys {
     void nearest(View<const float> x, std::int64_t probes, std::int32_t* keys) const;
 
     const std::vector<float>& mean() const { return mean_; }
-    const std::vector<float>& spreads() const { return spreads_; }
-    const std::vector<float>& squares() const { return squares_; }
     const ResidualCentroids* residuals() const { return residuals_.get(); }
 
    private:
@@ -96,7 +94,6 @@ class ClusterKeys {
     std::vector<float> half_norms_;  // of those
     std::int64_t n_clusters_, dim_;
     std::shared_ptr<const ResidualCentroids> residuals_;  // if rows are coded
-    std::vector<float> spreads_, squares_;                // then; mean squared length of a cluster's rows
 };
 
 using Partitioner = std::variant<OneBucket, BitKeys, ClusterKeys, LatticeKeys>;

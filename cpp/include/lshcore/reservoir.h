@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <span>
 #include <vector>
@@ -18,6 +19,7 @@ class Reservoir {
     struct Key {
         std::uint64_t bits;
 
+        explicit Key(std::uint64_t all) : bits(all) {}
         Key(float value, std::uint32_t number) {
             const auto v = std::bit_cast<std::uint32_t>(value);
             bits = std::uint64_t{v ^ ((v >> 31) != 0 ? ~0u : 0x80000000u)} << 32 | number;
@@ -36,7 +38,8 @@ class Reservoir {
         limit_ = std::numeric_limits<float>::infinity();
     }
 
-    /// Calls take(i) for each of n values that may be among the least, which says the number to keep it under, or -1.
+    /// Calls take(i) for each of n values that may be among the least, which says the number to keep it under, another one
+    /// for each, or -1.
     template <class Take>
     void add(const float* values, std::int64_t n, Take take) {
         constexpr std::int64_t kPiece = 64;  // what it holds lowers the limit for the next
@@ -59,7 +62,15 @@ class Reservoir {
         return keys_;
     }
 
-    /// The same, ascending.
+    /// The largest of them.
+    float last() {
+        cut();
+        float most = -std::numeric_limits<float>::infinity();
+        for (const Key key : keys_) most = std::max(most, key.value());
+        return most;
+    }
+
+    /// The n least, ascending.
     std::span<const Key> sorted() {
         cut();
         std::sort(keys_.begin(), keys_.end());
@@ -67,17 +78,36 @@ class Reservoir {
     }
 
    private:
+    /// Keeps the n least: keys are split by one of them until the low ones are so many.
     void cut() {
         if (keys_.size() <= n_) return;
-        const auto nth = keys_.begin() + static_cast<std::ptrdiff_t>(n_) - 1;
-        std::nth_element(keys_.begin(), nth, keys_.end());
-        limit_ = nth->value();
-        keys_.erase(nth + 1, keys_.end());
+        spare_.resize(std::max(spare_.size(), keys_.size()));
+        static_assert(sizeof(Key) == sizeof(std::uint64_t));
+        std::size_t kept = 0, end = keys_.size();
+        while (true) {
+            // Keys differ, so that the middle one of three is not the last: each round leaves less to split.
+            const std::uint64_t a = keys_[kept].bits, b = keys_[(kept + end) / 2].bits, c = keys_[end - 1].bits;
+            const std::uint64_t pivot =
+                end - kept < 3 ? std::min(a, c) : std::max(std::min(a, b), std::min(std::max(a, b), c));
+            const auto n_low = static_cast<std::size_t>(kernels().split_keys(
+                &keys_[kept].bits, static_cast<std::int64_t>(end - kept), pivot, &keys_[kept].bits, spare_.data()));
+            if (kept + n_low > n_) {
+                end = kept + n_low;
+                continue;
+            }
+            std::memcpy(&keys_[kept + n_low].bits, spare_.data(), (end - kept - n_low) * sizeof(Key));
+            kept += n_low;
+            if (kept < n_) continue;
+            limit_ = Key(pivot).value();
+            keys_.erase(keys_.begin() + static_cast<std::ptrdiff_t>(n_), keys_.end());
+            return;
+        }
     }
 
     std::size_t n_ = 0;
     float limit_ = 0;
     std::vector<Key> keys_;
+    std::vector<std::uint64_t> spare_;
 };
 
 }  // namespace lshcore

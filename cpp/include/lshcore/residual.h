@@ -62,19 +62,25 @@ class ResidualEncoder {
     std::vector<float> shift_, rotated_, signs_, zero_;
 };
 
-/// The centroids of an index that codes its rows, themselves coded as residuals of their mean.
+/// The centroids of an index that codes its rows, themselves coded as residuals of their mean. What is estimated of them is
+/// how soon they are looked into: their squared distance and what is added to that, [0] for distances and [1] for products.
 struct ResidualCentroids {
-    ResidualCentroids(View<const float> centroids, const float* mean);
+    /// Spreads: the mean squared distance of a cluster's rows from its centroid; sizes: their number.
+    ResidualCentroids(View<const float> centroids, const float* mean, const std::vector<float>& spreads,
+                      const std::vector<float>& sizes);
 
-    ResidualRows rows() const { return {codes.data(), offsets.data(), scales.data()}; }
+    ResidualRows rows(bool by_product) const { return {codes.data(), offsets[by_product].data(), scales.data()}; }
 
     Rotation rotation;
     std::vector<std::uint8_t> codes;
-    std::vector<float> offsets, scales;
+    std::vector<float> scales, offsets[2], added[2];
+    float scale = 0;  // the mean
 };
 
 /// A query, rotated and tabulated.
 class ResidualQuery {
+    static constexpr float kDeviation = 0.6028f;  // of <signs, x> for |x| = 1: sqrt(1 - 2 / pi)
+
    public:
     void prepare(const Rotation& rotation, const float* q, const float* mean);
 
@@ -86,6 +92,9 @@ class ResidualQuery {
     /// tables of twice the digits where the cluster is near for how far it is from the mean.
     void bound(const ResidualRows& rows, std::int64_t first, std::int64_t n, float distance, float deviations,
                float* out);
+
+    /// The standard deviation of an estimate, of rows whose scale is 1 and where their centroid is the mean.
+    float deviation() const { return 2 * kDeviation * length_; }
 
    private:
     void refine();

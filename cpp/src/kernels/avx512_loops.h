@@ -205,6 +205,26 @@ void residual_estimates(const std::uint8_t* tables, std::int64_t n_tables, const
     }
 }
 
+std::int64_t split_keys(const std::uint64_t* keys, std::int64_t n, std::uint64_t pivot, std::uint64_t* low,
+                        std::uint64_t* high) {
+    const auto first = [](int count) { return static_cast<__mmask8>((1u << count) - 1); };
+    std::uint64_t* end = low;
+    for (std::int64_t i = 0; i < n; i += 8) {
+        const __mmask8 mask = n - i >= 8 ? 0xff : first(static_cast<int>(n - i));
+        const __m512i some = _mm512_maskz_loadu_epi64(mask, keys + i);
+        const __mmask8 is_low =
+            _mm512_mask_cmple_epu64_mask(mask, some, _mm512_set1_epi64(static_cast<long long>(pivot)));
+        const auto is_high = static_cast<__mmask8>(mask & ~is_low);
+        const int n_low = std::popcount(static_cast<unsigned>(is_low)),
+                  n_high = std::popcount(static_cast<unsigned>(is_high));
+        _mm512_mask_storeu_epi64(end, first(n_low), _mm512_maskz_compress_epi64(is_low, some));
+        _mm512_mask_storeu_epi64(high, first(n_high), _mm512_maskz_compress_epi64(is_high, some));
+        end += n_low;
+        high += n_high;
+    }
+    return end - low;
+}
+
 std::int64_t collect_up_to(const float* values, std::int64_t n, float limit, std::uint32_t* hits) {
     const __m512i count = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     std::uint32_t* end = hits;
@@ -213,7 +233,9 @@ std::int64_t collect_up_to(const float* values, std::int64_t n, float limit, std
         const __mmask16 found =
             _mm512_mask_cmp_ps_mask(mask, _mm512_maskz_loadu_ps(mask, values + i), _mm512_set1_ps(limit), _CMP_LE_OQ);
         if (found == 0) continue;
-        _mm512_mask_compressstoreu_epi32(end, found, _mm512_add_epi32(count, _mm512_set1_epi32(static_cast<int>(i))));
+        // To a register first: to memory it is slow on Zen 4.
+        _mm512_storeu_si512(
+            end, _mm512_maskz_compress_epi32(found, _mm512_add_epi32(count, _mm512_set1_epi32(static_cast<int>(i)))));
         end += std::popcount(static_cast<unsigned>(found));
     }
     return end - hits;

@@ -152,6 +152,8 @@ void residual_estimates(const std::uint8_t* tables, std::int64_t n_tables, const
 
 constexpr auto collect_up_to = collect_up_to_plainly;
 
+constexpr auto split_keys = split_keys_plainly;
+
 #include "table.h"
 
 }  // namespace

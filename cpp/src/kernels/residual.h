@@ -62,6 +62,19 @@ inline void residual_estimates_by(BlockSums block_sums, const std::uint8_t* tabl
     }
 }
 
+inline std::int64_t split_keys_plainly(const std::uint64_t* keys, std::int64_t n, std::uint64_t pivot,
+                                       std::uint64_t* low, std::uint64_t* high) {
+    std::uint64_t* end = low;
+    for (std::int64_t i = 0; i < n; ++i) {
+        const std::uint64_t key = keys[i];
+        const bool is_low = key <= pivot;
+        *end = *high = key;
+        end += is_low;
+        high += !is_low;
+    }
+    return end - low;
+}
+
 /// Indices of the values up to a limit.
 inline std::int64_t collect_up_to_plainly(const float* values, std::int64_t n, float limit, std::uint32_t* hits) {
     std::uint32_t* end = hits;

@@ -22,5 +22,6 @@ constexpr Kernels table_named(const char* name) {
         residual_tables,
         residual_estimates,
         collect_up_to,
+        split_keys,
     };
 }

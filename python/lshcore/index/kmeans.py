@@ -43,6 +43,7 @@ _WARM_UP, _ROUNDS = 8, 4
 class _Clustering:
     centroids: NDArray[np.float32]
     spreads: NDArray[np.float32]  # of each cluster, the mean squared distance from its centroid
+    sizes: NDArray[np.float32]  # of each cluster, in rows that it was trained on
     inertia: float
     rounds: int
 
@@ -202,7 +203,7 @@ class KMeansIndex(Index):
         return self._keys(self._trained)
 
     def _keys(self, trained: _Clustering) -> _core.ClusterKeys:
-        return _core.ClusterKeys(trained.centroids, trained.spreads if self.residual else None)
+        return _core.ClusterKeys(trained.centroids, *((trained.spreads, trained.sizes) if self.residual else ()))
 
     def _saved_arguments(self) -> dict[str, Any]:
         seed = self.random_state if isinstance(self.random_state, int) else None
@@ -219,7 +220,7 @@ class KMeansIndex(Index):
         if self._core is not None:
             arrays["centroids"] = self.centroids_
             if self.residual:
-                arrays["spreads"] = self._trained.spreads
+                arrays |= {"spreads": self._trained.spreads, "sizes": self._trained.sizes}
         return arrays
 
     @classmethod
@@ -231,10 +232,12 @@ class KMeansIndex(Index):
             centroids = as_matrix(arrays["centroids"], "KMeansIndex")
             if len(centroids) != index.n_clusters:
                 raise ValueError(f"centroids must be n_clusters = {index.n_clusters}, got {len(centroids)}")
-            spreads = np.empty(0, np.float32)
+            spreads = sizes = np.empty(0, np.float32)
             if index.residual:
-                spreads = as_matrix(arrays["spreads"], "KMeansIndex", allow_1d=True)[0]
-            clustering = _Clustering(centroids, spreads, float(trained["inertia"]), int(trained["rounds"]))
+                spreads, sizes = (
+                    as_matrix(arrays[name], "KMeansIndex", allow_1d=True)[0] for name in ("spreads", "sizes")
+                )
+            clustering = _Clustering(centroids, spreads, sizes, float(trained["inertia"]), int(trained["rounds"]))
             index._keep(clustering, index._make_core(index._keys(clustering), centroids.shape[1]))
         index.tuned_ = None if tuned is None else Tuned(**tuned).checked(index)
         return index
@@ -316,7 +319,7 @@ class KMeansIndex(Index):
             return _minibatch(x, n_clusters, seed, self.max_iter, jobs)
         if self.spherical:
             x = _core.normalize_rows(x, jobs)
-        centroids, _, inertia, rounds, spreads = _core.kmeans(
+        centroids, labels, inertia, rounds, spreads = _core.kmeans(
             x,
             n_clusters,
             seed,
@@ -328,7 +331,7 @@ class KMeansIndex(Index):
             self.init == "random",
             _WARM_UP if self.residual else 0,
         )
-        return _Clustering(centroids, spreads, inertia, rounds)
+        return _Clustering(centroids, spreads, _sizes(labels, n_clusters), inertia, rounds)
 
     def _add(self, x: NDArray[np.float32], ids: NDArray[np.int64] | None, jobs: int) -> None:
         first = len(self) == 0
@@ -423,13 +426,17 @@ def _n_clusters(rows: int) -> int:
     return 1 << max(0, round(math.log2(max(1.0, min(rows / 240, 4 * math.sqrt(rows))))))
 
 
+def _sizes(labels: NDArray[np.int32], n_clusters: int) -> NDArray[np.float32]:
+    return np.bincount(labels, minlength=n_clusters).astype(np.float32)
+
+
 def _minibatch(x: NDArray[np.float32], n_clusters: int, seed: int, max_iter: int, jobs: int) -> _Clustering:
-    """Centroids by scikit-learn's mini-batch k-means, their spreads, and their inertia over all rows."""
+    """Centroids by scikit-learn's mini-batch k-means, and what is known of their clusters over all rows."""
     from sklearn.cluster import MiniBatchKMeans
 
     model = MiniBatchKMeans(n_clusters=n_clusters, max_iter=max_iter, random_state=seed % 2**32, n_init="auto").fit(x)
     centroids = np.ascontiguousarray(model.cluster_centers_, dtype=np.float32)
     labels, distances = _core.assign_clusters(x, centroids, jobs)
-    sums = np.bincount(labels, distances, n_clusters)
-    spreads = (sums / np.maximum(1, np.bincount(labels, minlength=n_clusters))).astype(np.float32)
-    return _Clustering(centroids, spreads, float(distances.sum(dtype=np.float64)), int(model.n_iter_))
+    sizes = _sizes(labels, n_clusters)
+    spreads = (np.bincount(labels, distances, n_clusters) / np.maximum(1, sizes)).astype(np.float32)
+    return _Clustering(centroids, spreads, sizes, float(distances.sum(dtype=np.float64)), int(model.n_iter_))
