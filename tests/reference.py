@@ -288,7 +288,7 @@ def cluster_candidates(
 
 
 def reluctance(index: Any) -> NDArray[np.float64]:
-    """Of each cluster of an index with residual codes, what is added to its squared distance: wide and large ones wait."""
+    """Of each cluster of an index with residual codes, what is added to its squared distance: wide and large wait."""
     spreads, sizes = (np.asarray(a, np.float64) for a in (index._trained.spreads, index._trained.sizes))
     return 0.2 * spreads + 0.05 * np.average(spreads, weights=sizes) * np.log(np.maximum(1, sizes))
 

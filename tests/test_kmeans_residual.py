@@ -21,7 +21,6 @@ RANKS = ("l2", "cosine", "ip")
 Array = NDArray[np.float32]
 
 
-
 def clustered(seed: int, n: int, dim: int, n_centres: int = 10, noise: float = 0.5) -> Array:
     """Rows around the same centres for every seed."""
     centres = np.random.default_rng(99).normal(size=(n_centres, dim))
