@@ -11,7 +11,7 @@ median over the runs, and so is its 99th percentile. A row is found when it is n
 by float64. "MB" is what building adds to the anonymous resident memory, vectors included.
 
 Every setting is tried once on few queries; those that another one of the same library beats clearly, or one of any
-library by far, go no further. Runs of the rest alternate, so that what else the machine does is shared fairly. Indexes
+library by far, go no further, but for the fastest of each library. Runs of the rest alternate, so that what else the machine does is shared fairly. Indexes
 of others are kept in `--cache`, with the time and memory that building them took; ours is built every time.
 """
 
@@ -144,13 +144,17 @@ def trial(built: Built, d: Data, k: int, jobs: int, batch: bool) -> list[Line]:
 
 
 def worth_more(lines: Sequence[Line], clearly: float = 1.25, by_far: float = 10, least: float = 0.5) -> list[Line]:
-    """Those not beaten clearly by one of the same library or by far by one of any, and of a recall of any use."""
+    """Those not beaten clearly by one of the same library or by far by one of any, and of a recall of any use.
+
+    What is fastest of its library for a recall of the table stays.
+    """
 
     def beaten(line: Line, other: Line) -> bool:
         times = clearly if other.library == line.library else by_far
         return min(other.recall, ENOUGH) >= min(line.recall, ENOUGH) and other.speed > times * line.speed
 
-    kept = [line for line in lines if not any(beaten(line, other) for other in lines)]
+    best_of_all = [line for target in TARGETS for line in fastest(lines, target).values()]
+    kept = [line for line in lines if line in best_of_all or not any(beaten(line, other) for other in lines)]
     best = {library: max(each.recall for each in kept if each.library == library) for library in names(kept)}
     return [line for line in kept if line.recall >= min(least, best[line.library])]
 
