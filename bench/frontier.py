@@ -11,8 +11,9 @@ median over the runs, and so is its 99th percentile. A row is found when it is n
 by float64. "MB" is what building adds to the anonymous resident memory, vectors included.
 
 Every setting is tried once on few queries; those that another one of the same library beats clearly, or one of any
-library by far, go no further, but for the fastest of each library. Runs of the rest alternate, so that what else the machine does is shared fairly. Indexes
-of others are kept in `--cache`, with the time and memory that building them took; ours is built every time.
+library by far, go no further, but for the fastest of each library. Runs of the rest alternate, so that what else the
+machine does is shared fairly. Indexes of others are kept in `--cache`, with the time and memory that building them took;
+ours is built every time.
 """
 
 import argparse
