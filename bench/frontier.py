@@ -12,7 +12,7 @@ by float64. "MB" is what building adds to the anonymous resident memory, vectors
 
 Every setting is tried once on few queries; those that another one of the same library beats clearly, or one of any
 library by far, go no further, but for the fastest of each library. Runs of the rest alternate, so that what else the
-machine does is shared fairly. Indexes of others are kept in `--cache`, with the time and memory that building them took;
+machine does is shared fairly. Indexes of others are kept in `--cache`, with the time and memory that building took;
 ours is built every time.
 """
 
