@@ -14,7 +14,7 @@ import lshcore
 Setting = dict[str, int]
 
 # How many rows are ranked by the true distance, as multiples of k: ours and FAISS's.
-OURS = (1.5, 2, 3, 5, 10, 20, 40)
+OURS = (1.5, 2, 3, 5, 10, 20, 40, 80, 160)
 FACTORS = (2, 3, 4, 8, 16, 32, 64)
 EF = (10, 11, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 256, 384, 512, 768, 1_024)
 

@@ -16,8 +16,7 @@ namespace lshcore {
 /// Scratch of one thread. A query finds the same rows alone as beside others.
 class ResidualScan {
    public:
-    ResidualScan(const ClusterKeys& keys, const SearchOptions& options)
-        : options_(options), near_(keys, options.probes, options.rank == Rank::ip), dim_(keys.dim()) {}
+    ResidualScan(const ClusterKeys& keys, const SearchOptions& options);
 
     /// How many queries are to share what is read: of m, on so many threads.
     static std::int64_t queries_at_once(std::int64_t m, int n_jobs, std::int64_t dim);
@@ -61,6 +60,7 @@ class ResidualScan {
     SearchOptions options_;
     NearClusters near_;
     std::int64_t dim_;
+    float deviations_;  // below its estimate, that a distance is rarely
     LiveSegments segments_;
     std::vector<Query> queries_;
     std::size_t n_queries_ = 0;

@@ -152,8 +152,8 @@ class Index(Rows):
         shortlist : int, optional
             Rank only so many candidates of each query by the vectors or by "margin": the nearest by (Hamming distance,
             id) of their codes, or those that the residuals of a `KMeansIndex` promise most of. It ends with those that
-            would have to be 1.9 standard deviations nearer than they seem to be among the k nearest; so that a larger k
-            may find some that a smaller one does not.
+            would have to be about two standard deviations nearer than they seem to be among the k nearest, more for a
+            longer shortlist; so that a larger k may find some that a smaller one does not.
         filter : array_like, optional
             Rows that may be candidates: a mask, bool (n,), in the order of `ids`, or their ids; or a list with an array
             of ids for each query.
