@@ -72,6 +72,7 @@ py::tuple state_of(const Index& index);
 void restore(Index& index, const py::list& segments, std::int64_t next_id);
 
 void bind_codes(py::module_& m);
+void bind_cuda(py::module_& m);
 void bind_hamming(py::module_& m);
 void bind_index(py::module_& m);
 void bind_kmeans(py::module_& m);

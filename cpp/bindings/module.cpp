@@ -1,5 +1,4 @@
 #include "arrays.h"
-#include "lshcore/cuda.h"
 #include "lshcore/error.h"
 #include "lshcore/kernels.h"
 #include "lshcore/parallel.h"
@@ -36,7 +35,6 @@ PYBIND11_MODULE(_core, m) {
     m.def("kernel_set", [] { return kernels().name; });
     m.def("kernel_sets", &kernel_sets);
     m.def("available_cpus", &available_cpus);
-    m.def("cuda_available", &cuda::available);
     python::bind_codes(m);
     python::bind_project(m);
     python::bind_hamming(m);
@@ -46,4 +44,5 @@ PYBIND11_MODULE(_core, m) {
     python::bind_metrics(m);
     python::bind_segment(m);
     python::bind_index(m);
+    python::bind_cuda(m);
 }

@@ -4,8 +4,10 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <optional>
 #include <string>
 
+#include "lshcore/cuda.h"
 #include "lshcore/error.h"
 #include "lshcore/kernels.h"
 #include "lshcore/parallel.h"
@@ -242,8 +244,15 @@ KMeansResult kmeans(View<const float> x, const KMeansOptions& options) {
     const View<const float> centroids{result.centroids.data(), k, x.cols};
     const double enough = options.tol * mean_variance(x, options.n_jobs);
     std::vector<std::int32_t> previous;
+    std::optional<cuda::Resident> on_gpu;
+    if (options.on_gpu) on_gpu.emplace(x);
+    const auto assign = [&] {
+        if (!on_gpu) return assign_clusters(x, centroids, result.labels.data(), distances.data(), options.n_jobs);
+        cuda::assign_clusters(on_gpu->view(), ClusterKeys(result.centroids, k, x.cols), result.labels.data(),
+                              distances.data());
+    };
     for (;;) {
-        assign_clusters(x, centroids, result.labels.data(), distances.data(), options.n_jobs);
+        assign();
         result.inertia = ordered_sum(distances);
         if (options.on_round) options.on_round(result.rounds, result.inertia);
         if (result.rounds == options.max_iter || result.labels == previous) break;
@@ -254,7 +263,7 @@ KMeansResult kmeans(View<const float> x, const KMeansOptions& options) {
         double moved = update_centroids(x, result.labels, result.centroids, k, options.n_jobs);
         if (options.spherical) moved = normalize_centroids(result.centroids, before, x.cols);
         if (moved <= enough) {
-            assign_clusters(x, centroids, result.labels.data(), distances.data(), options.n_jobs);
+            assign();
             result.inertia = ordered_sum(distances);
             break;
         }

@@ -1,12 +1,15 @@
 """`BinaryCodes`: the type of every set of binary codes, packed into 64-bit words."""
 
-from typing import Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _core
-from ._validation import as_integer, as_matrix, as_numeric
+from ._validation import as_integer, as_matrix, as_numeric, check_choice
+
+if TYPE_CHECKING:
+    from .codes_cuda import DeviceCodes
 
 
 class BinaryCodes:
@@ -140,6 +143,23 @@ class BinaryCodes:
         """Bits as bytes, uint8 (n, ceil(n_bits / 8)); the inverse of `from_packed`."""
         octets = self._words.astype("<u8", copy=False).view(np.uint8)
         return octets[:, : -(-self._n_bits // 8)].copy()
+
+    def to(self, device: str) -> "BinaryCodes | DeviceCodes":
+        """The codes on "cpu", which are these, or a copy on "cuda", the current GPU of torch.
+
+        Raises
+        ------
+        ValueError
+            If the device is unknown, or lshcore can use none.
+        MemoryError
+            If the GPU has too little memory.
+        """
+        if check_choice(device, "BinaryCodes.to", "device", ("cpu", "cuda")) == "cpu":
+            return self
+        from ._device import check_gpu, upload  # knows of codes itself
+
+        check_gpu("BinaryCodes.to")
+        return upload(self)
 
     def __len__(self) -> int:
         return len(self._words)

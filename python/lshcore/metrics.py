@@ -27,9 +27,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import _core
+from . import _core, _device
+from ._device import Codes
 from ._validation import as_integer, as_labels, as_numeric, check_choice, resolve_jobs
-from .codes import BinaryCodes, as_codes
 from .index.container import Index
 
 TIES = ("expected", "stable")
@@ -41,20 +41,21 @@ _CURVE_POINTS = 60
 
 
 def hamming_ranking(
-    q_codes: BinaryCodes,
-    codes: BinaryCodes,
+    q_codes: Codes,
+    codes: Codes,
     q_labels: ArrayLike,
     labels: ArrayLike,
     k: int | Iterable[int] = (10, 50),
     ties: str = "expected",
     n_jobs: int | None = None,
     progress: Progress | None = None,
+    device: str | None = None,
 ) -> dict[str, Any]:
     """Metrics of the whole gallery ranked by Hamming distance.
 
     Parameters
     ----------
-    q_codes, codes : BinaryCodes
+    q_codes, codes : BinaryCodes or DeviceCodes
         m queries and n gallery items.
     q_labels, labels : array_like
         Their labels: integers (m,) and (n,), relevant where equal, or bools (m, C) and (n, C), relevant where one is
@@ -67,6 +68,9 @@ def hamming_ranking(
         Threads; the metrics are the same for any number.
     progress : callable, optional
         Called with the queries done and their total, now and then and at the end.
+    device : {"cpu", "cuda"}, optional
+        Where distances are counted; None is the GPU where an argument is there, otherwise the CPU. The metrics are the
+        same. The GPU keeps no order among ties: it takes ``ties="expected"``.
 
     Returns
     -------
@@ -76,19 +80,21 @@ def hamming_ranking(
     Raises
     ------
     TypeError, ValueError
-        If codes or labels are of the wrong type, width or length, there is no query or no gallery item, or k is not
-        positive.
+        If codes or labels are of the wrong type, width or length, there is no query or no gallery item, k is not
+        positive, or there is no such device or it does not take those ties.
     """
     where = "metrics.hamming_ranking"
-    queries = as_codes(q_codes, where, "q_codes")
-    gallery = as_codes(codes, where, "codes", n_bits=queries.n_bits)
+    queries, gallery, gpu = _device.pair(q_codes, codes, device, where, ("q_codes", "codes"))
     run = _Run(where, len(queries), len(gallery), k, ties, queries.n_bits)
     run.take_labels(q_labels, labels)
     jobs = resolve_jobs(n_jobs)
-    _core.rank_hamming(
+    if gpu and ties == "stable":
+        raise ValueError(f"{where}: the GPU takes ties='expected', got 'stable'; use device='cpu'")
+    rank = _core.cuda_rank_hamming if gpu else _core.rank_hamming
+    rank(
         run.accumulator,
-        queries.words,
-        gallery.words,
+        _device.lend(queries.words),
+        _device.lend(gallery.words),
         gallery.n_bits,
         run.query_labels(slice(None)),
         run.labels,

@@ -19,6 +19,7 @@ struct KMeansOptions {
     bool spherical = false;     // rows have length 1, and so are centroids given: the nearest is at the least angle
     bool random_seeds = false;  // start at rows drawn at random instead
     int warm_up = 0;            // rounds over every fourth row alone, before the others
+    bool on_gpu = false;        // rows are compared with centroids there; the result is the same
     std::function<void(int round, double inertia)> on_round;
 };
 

@@ -81,6 +81,8 @@ class ClusterKeys {
     void nearest(View<const float> x, std::int64_t probes, std::int32_t* keys) const;
 
     const std::vector<float>& mean() const { return mean_; }
+    const std::vector<float>& centred() const { return centred_; }
+    const std::vector<float>& half_norms() const { return half_norms_; }
     const ResidualCentroids* residuals() const { return residuals_.get(); }
 
    private:

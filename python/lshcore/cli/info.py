@@ -18,7 +18,7 @@ def info_command() -> None:
         ("cpu", where["cpu"]),
         ("kernel set", f"{where['kernel_set']} (available: {', '.join(_core.kernel_sets())})"),
         ("threads", str(where["threads"])),
-        ("cuda", "available" if _core.cuda_available() else "not available"),
+        ("cuda", _core.cuda_device() if _core.cuda_available() else "not available"),
     ]
     for extra, packages in extras().items():
         found = ", ".join(f"{name} {version or 'not installed'}" for name, version in packages.items())

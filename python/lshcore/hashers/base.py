@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lshcore import _core, _saving
+from lshcore import _core, _device, _saving
 from lshcore._validation import as_integer, as_labels, as_matrix, check_fitted, resolve_jobs
 from lshcore.codes import BinaryCodes
 
@@ -94,17 +94,54 @@ class Hasher(_saving.Saved, ABC):
         check_fitted(self, "n_features_in_", where)
         return as_matrix(X, where, dim=self.n_features_in_, allow_1d=allow_1d, n_jobs=n_jobs)
 
-    def project(self, X: ArrayLike, n_jobs: int | None = None) -> NDArray[np.float32]:
-        """Margins of X (n, d), float32 (n, n_bits); the same for any batch, layout and number of threads.
+    def _gpu_weights(self) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
+        """Directions (n_bits, d) and bias (n_bits,), where those are all that the margins are made with."""
+        return None
+
+    def _on_gpu(
+        self, X: ArrayLike, method: str, device: str | None, jobs: int
+    ) -> tuple[Any, NDArray[np.float32], NDArray[np.float32]] | None:
+        """Checked rows, directions and bias for the GPU, or None where the CPU is to compute."""
+        where = f"{type(self).__name__}.{method}"
+        check_fitted(self, "n_features_in_", where)
+        weights = self._gpu_weights()
+        if not _device.runs_on_gpu(device, where, X if weights else None):
+            return None
+        if weights is None:
+            raise ValueError(f"{where}: device 'cuda' is for hashers that are one matrix product, and this is none")
+        return (_device.rows_for_gpu(X, where, self.n_features_in_, jobs), *weights)
+
+    def project(self, X: ArrayLike, n_jobs: int | None = None, device: str | None = None) -> NDArray[np.float32]:
+        """Margins of X (n, d), float32 (n, n_bits); the same for any batch, layout, device and number of threads.
+
+        Parameters
+        ----------
+        X : array_like or torch.Tensor, (n, d)
+            Rows.
+        n_jobs : int, optional
+            Threads; None is every CPU this process may use.
+        device : {"cpu", "cuda"}, optional
+            Where to compute; None is the GPU where X is a tensor there and the hasher is linear, otherwise the CPU.
+
+        Returns
+        -------
+        ndarray of float32, (n, n_bits)
+            A torch tensor on the GPU where that computed it and X is one.
 
         Raises
         ------
         NotFittedError
             Before `fit`.
         TypeError, ValueError
-            If X is not a finite matrix of `n_features_in_` columns.
+            If X is not a finite matrix of `n_features_in_` columns, there is no such device, or the hasher is not
+            linear and the device "cuda".
         """
         jobs = resolve_jobs(n_jobs)
+        on_gpu = self._on_gpu(X, "project", device, jobs)
+        if on_gpu is not None:
+            margins: NDArray[np.float32] = _device.empty((len(on_gpu[0]), self.n_bits_), "float32", on_gpu[0])
+            _core.cuda_project(*map(_device.lend, (*on_gpu, margins)))
+            return margins
         return self._project(self._checked(X, "project", jobs), jobs)
 
     def transform(self, X: ArrayLike, n_jobs: int | None = None) -> NDArray[np.bool_]:
@@ -112,9 +149,18 @@ class Hasher(_saving.Saved, ABC):
         jobs = resolve_jobs(n_jobs)
         return _core.unpack_bools(self._encode(self._checked(X, "transform", jobs), jobs), self.n_bits_)
 
-    def encode(self, X: ArrayLike, n_jobs: int | None = None) -> BinaryCodes:
-        """Codes of X (n, d). Raises what `project` raises."""
+    def encode(self, X: ArrayLike, n_jobs: int | None = None, device: str | None = None) -> BinaryCodes:
+        """Codes of X (n, d); DeviceCodes where the GPU computed them and X is a tensor there.
+
+        Takes and raises what `project` does.
+        """
         jobs = resolve_jobs(n_jobs)
+        on_gpu = self._on_gpu(X, "encode", device, jobs)
+        if on_gpu is not None:
+            words = _device.empty((len(on_gpu[0]), -(-self.n_bits_ // 64)), "uint64", on_gpu[0])
+            _core.cuda_encode(*map(_device.lend, (*on_gpu, words)))
+            codes: BinaryCodes = _device.encoded(words, self.n_bits_)
+            return codes
         return BinaryCodes._trusted(self._encode(self._checked(X, "encode", jobs), jobs), self.n_bits_)
 
     def project_query(self, X: ArrayLike, n_jobs: int | None = None) -> NDArray[np.float32]:
@@ -180,6 +226,9 @@ class LinearHasher(Hasher):
         weights, bias = self._make_weights(x, y, n_bits)
         self.weights_ = np.ascontiguousarray(weights, dtype=np.float32)
         self.bias_ = np.ascontiguousarray(bias, dtype=np.float32)
+
+    def _gpu_weights(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        return self.weights_, self.bias_
 
     def _project(self, x: NDArray[np.float32], n_jobs: int) -> NDArray[np.float32]:
         return _core.project(x, self.weights_, self.bias_, n_jobs)

@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lshcore import _core
+from lshcore import _core, _device
 from lshcore._validation import (
     NotFittedError,
     as_integer,
@@ -258,6 +258,7 @@ class KMeansIndex(Index):
         *,
         n_jobs: int | None = None,
         on_round: Callable[[int, float], None] | None = None,
+        device: str | None = None,
     ) -> Self:
         """Train the centroids on X (n, d), without adding its rows; `y` is ignored.
 
@@ -269,18 +270,27 @@ class KMeansIndex(Index):
             Threads; the centroids are the same for any number.
         on_round : callable, optional
             Called with the number of rounds done and the inertia after each ("lloyd" only).
+        device : {"cpu", "cuda"}, optional
+            Where rows are compared with centroids ("lloyd" only); None is the CPU. The centroids are the same.
 
         Raises
         ------
         TypeError, ValueError
-            If X is not such a matrix, or the index holds rows already; the index stays as it was.
+            If X is not such a matrix, the index holds rows already, or there is no such device; the index stays as it
+            was.
+        MemoryError
+            If X does not fit into the memory of the GPU.
         """
         where = "KMeansIndex.fit"
         jobs = resolve_jobs(n_jobs)
+        gpu = _device.runs_on_gpu(device, where)
+        if gpu and self.algorithm != "lloyd":
+            raise ValueError(f"{where}: device 'cuda' is for algorithm 'lloyd', got {self.algorithm!r}")
         if len(self) > 0:
             raise ValueError(f"{where}: the index must be empty to be trained, got one of {len(self):,} rows")
         hasher_dim = None if self.hasher is None else self.hasher.n_features_in_
-        trained = self._train(as_matrix(X, where, dim=hasher_dim, min_rows=1, n_jobs=jobs), where, jobs, on_round)
+        x = as_matrix(X, where, dim=hasher_dim, min_rows=1, n_jobs=jobs)
+        trained = self._train(x, where, jobs, on_round, gpu)
         with self._changing:
             self._keep(trained, self._make_core(self._keys(trained), trained.centroids.shape[1]))
             self._changed = True
@@ -303,6 +313,7 @@ class KMeansIndex(Index):
         where: str,
         jobs: int,
         on_round: Callable[[int, float], None] | None = None,
+        gpu: bool = False,
     ) -> _Clustering:
         if self.residual and x.shape[1] > _core.MAX_BITS:
             raise ValueError(
@@ -330,6 +341,7 @@ class KMeansIndex(Index):
             self.spherical,
             self.init == "random",
             _WARM_UP if self.residual else 0,
+            gpu,
         )
         return _Clustering(centroids, spreads, _sizes(labels, n_clusters), inertia, rounds)
 
