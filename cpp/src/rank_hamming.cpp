@@ -37,7 +37,7 @@ struct ByClass {
                 groups[((at & ~7) * words) + 8 * w + (at & 7)] = code ? code[w] : 0;
         };
         // Each part of the gallery has its own places in every class.
-        const std::int64_t a_part = ceil_div(gallery.rows, std::max(n_jobs, 1)),
+        const std::int64_t a_part = std::max<std::int64_t>(1, ceil_div(gallery.rows, std::max(n_jobs, 1))),
                            n_parts = ceil_div(gallery.rows, a_part);
         std::vector<std::vector<std::int64_t>> next(static_cast<std::size_t>(n_parts));
         const auto for_rows = [&](auto visit) {

@@ -310,6 +310,7 @@ void check_sizes(View<const Word> queries, View<const Word> gallery) {
     require(queries.cols == gallery.cols && queries.cols >= 1 && queries.cols <= kMaxBits / 64,
             "cuda: queries and gallery must have codes of the same width, up to 4096 bits");
     require(gallery.rows < std::int64_t{1} << 32, "cuda: at most 2^32 - 1 codes are searched at once");
+    this_stream();  // throws where there is no device, even if nothing is asked
 }
 
 }  // namespace

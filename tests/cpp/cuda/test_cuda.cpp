@@ -404,10 +404,7 @@ TEST_CASE("cuda: rank_hamming has the CPU's means") {
         }
     // More than a block of threads counts, and nothing.
     check_ranking(with_classes(draw, random_codes(draw, 3, 20000, 16), 10), Place::host, Place::host);
-    auto sums = accumulator(16), expected = accumulator(16);
-    rank_on_gpu(sums, with_classes(draw, random_codes(draw, 3, 0, 16), 10), Place::host, Place::host);
-    for (int q = 0; q < 3; ++q) expected.add(expected.evaluate({}, 0));
-    CHECK(naive::same_bits(sums.means(), expected.means()));
+    check_ranking(with_classes(draw, random_codes(draw, 3, 0, 16), 10), Place::host, Place::host);
     check_ranking(with_classes(draw, random_codes(draw, 2, 100, 70), 1), Place::host, Place::device);
 }
 
@@ -423,6 +420,26 @@ TEST_CASE("cuda: rank_hamming in pieces, and without the memory for it") {
     CHECK(sums.n_queries() == 0);
     cuda_on_cpu::memory_limit = 1 << 30;
     check_ranking(all, Place::host, Place::host);
+}
+
+TEST_CASE("cuda: k-means trained there has the same centroids") {
+    const Settings settings;
+    naive::Draw draw(21);
+    const auto rows = draw.reals(300 * 5);
+    for (const bool spherical : {false, true})
+        for (const int warm_up : {0, 2}) {
+            KMeansOptions options;
+            options.n_clusters = 7;
+            options.max_iter = 6;
+            options.spherical = spherical;
+            options.warm_up = warm_up;
+            const auto expected = kmeans(naive::view(rows, 300), options);
+            options.on_gpu = true;
+            const auto found = kmeans(naive::view(rows, 300), options);
+            CHECK(naive::same_bits(found.centroids, expected.centroids));
+            CHECK(found.labels == expected.labels);
+            CHECK(found.inertia == expected.inertia);
+        }
 }
 
 TEST_CASE("cuda: rank_hamming refuses what the CPU refuses") {
@@ -657,6 +674,7 @@ TEST_CASE("cuda: without a device nothing is available and everything says so") 
     CHECK_THROWS_AS(cuda::hamming_distances(c, c, distances.data()), std::runtime_error);
     CHECK_THROWS_AS(cuda::hamming_search(c, c, 1, found.distances.data(), found.ids.data()), std::runtime_error);
     CHECK_THROWS_AS(cuda::hamming_range(c, c, 1, 1), std::runtime_error);
+    CHECK_THROWS_AS(cuda::hamming_range({codes.data(), 0, 1}, c, 1, 1), std::runtime_error);
     CHECK_THROWS_AS(cuda::rank_hamming(sums, c, c, labels, labels, 1), std::runtime_error);
     CHECK_THROWS_AS(cuda::assign_clusters(x, ClusterKeys(floats, 4, 1), numbers.data(), nullptr), std::runtime_error);
     CHECK_THROWS_AS(cuda::Resident{x}, std::runtime_error);
