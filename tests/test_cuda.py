@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lshcore import BinaryCodes, KMeansIndex, _core, hamming, hashers, metrics
+from lshcore import BinaryCodes, _core, hamming, hashers, metrics
 from lshcore.codes_cuda import DeviceCodes
 
 NO_KERNELS = "this build of lshcore has no CUDA kernels"
@@ -443,18 +443,3 @@ class TestOnGpu:
         with ThreadPoolExecutor(4) as pool:
             for found in pool.map(lambda _: hamming.search(q, codes, 30, device=side.device), range(20)):
                 assert all(same(side.host(a), b) for a, b in zip(found, wanted, strict=True))
-
-
-def test_kmeans_on_the_gpu_needs_one_and_lloyd() -> None:
-    x = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
-    with pytest.raises(ValueError, match=r"device must be"):
-        KMeansIndex(3).fit(x, device="gpu")
-    if not _core.cuda_available():
-        with pytest.raises(ValueError, match="device 'cuda' was asked for"):
-            KMeansIndex(3).fit(x, device="cuda")
-        return
-    with pytest.raises(ValueError, match="algorithm 'lloyd'"):
-        KMeansIndex(3, algorithm="minibatch").fit(x, device="cuda")
-    for codes in (None, "residual"):
-        on_gpu, on_cpu = (KMeansIndex(3, codes=codes).fit(x, device=device) for device in ("cuda", "cpu"))
-        assert on_gpu.centroids_.tobytes() == on_cpu.centroids_.tobytes()

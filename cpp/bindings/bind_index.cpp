@@ -220,15 +220,16 @@ void bind_index(py::module_& m) {
             "search",
             [](const Index& index, const Codes& codes, const Vectors& vectors, std::int64_t k, const std::string& rank,
                std::int64_t probes, int n_jobs, const Vectors& margins, int radius, std::int64_t shortlist,
-               const Filter& allowed) {
+               const Filter& allowed, bool on_gpu) {
                 if (k < 1) throw py::value_error("Index.search: k must be at least 1, got " + std::to_string(k));
-                const Request request(codes, margins, vectors, rank, probes, radius, shortlist, allowed, n_jobs);
+                Request request(codes, margins, vectors, rank, probes, radius, shortlist, allowed, n_jobs);
+                request.options.on_gpu = on_gpu;
                 return request.options.rank == Rank::hamming ? search<std::uint16_t>(index, request, k)
                                                              : search<float>(index, request, k);
             },
             "codes"_a.noconvert(), "vectors"_a.noconvert(), "k"_a, "rank"_a, "probes"_a, "n_jobs"_a = 1,
             "margins"_a.noconvert() = py::none(), "radius"_a = -1, "shortlist"_a = 0,
-            "allowed"_a.noconvert() = py::none())
+            "allowed"_a.noconvert() = py::none(), "on_gpu"_a = false)
         .def(
             "range_search",
             [](const Index& index, const Codes& codes, const Vectors& vectors, double radius, const std::string& rank,

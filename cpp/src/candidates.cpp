@@ -118,47 +118,51 @@ void Prober::find(std::int64_t q) {
     }
 }
 
-void Prober::add_probes(const BitKeys& keys, const Segment& segment, std::int64_t q, const RowFilter& filter) {
+void Prober::find_buckets(const BitKeys& keys, const Segment& segment, std::int64_t q) {
+    if (options_.radius >= 0) {
+        for (int t = 0; t < keys.n_tables(); ++t)
+            probe_radius(keys, t, segment.tables[static_cast<std::size_t>(t)], segment.codes.data(), segment.words,
+                         keys.key(t, queries_.codes.row(q)), options_.radius,
+                         [&](std::span<const Row> bucket) { buckets_.push_back(bucket); });
+        return;
+    }
     find(q);  // the same for every segment
-    const auto& probes = *probes_;
-    // Three passes, so that what one waits for in memory is on its way for all.
+    // In passes, so that what one waits for in memory is on its way for all.
     if (!keys.wide())
-        for (const Probe& probe : probes)
+        for (const Probe& probe : *probes_)
             segment.tables[static_cast<std::size_t>(probe.table)].prefetch(probe.key.words[0]);
-    buckets_.clear();
-    for (const Probe& probe : probes) {
+    for (const Probe& probe : *probes_) {
         const auto bucket = bucket_of(keys, probe.table, segment.tables[static_cast<std::size_t>(probe.table)],
                                       segment.codes.data(), segment.words, probe.key);
         if (bucket.empty()) continue;
         __builtin_prefetch(bucket.data());
         buckets_.push_back(bucket);
     }
-    for (const auto bucket : buckets_) {
-        if (keys.n_tables() == 1)
-            union_.add_disjoint(bucket, filter);
-        else
-            union_.add(bucket, filter);
-    }
 }
 
-void Prober::add_within_radius(const BitKeys& keys, const Segment& segment, std::int64_t q, const RowFilter& filter) {
-    for (int t = 0; t < keys.n_tables(); ++t)
-        probe_radius(keys, t, segment.tables[static_cast<std::size_t>(t)], segment.codes.data(), segment.words,
-                     keys.key(t, queries_.codes.row(q)), options_.radius,
-                     [&](std::span<const Row> bucket) { union_.add(bucket, filter); });
+std::span<const std::span<const Row>> Prober::buckets(const Segment& segment, std::int64_t q) {
+    buckets_.clear();
+    if (const auto* keys = bit_keys(partitioner_)) {
+        find_buckets(*keys, segment, q);
+    } else {
+        const std::int32_t* clusters = clusters_.data() + (q - first_) * options_.probes;
+        for (std::int64_t p = 0; p < options_.probes; ++p)
+            buckets_.push_back(segment.tables[0].bucket(static_cast<Word>(clusters[p])));
+    }
+    return buckets_;
 }
 
 std::span<const Row> Prober::candidates(const Segment& segment, std::int64_t q, const RowFilter& filter) {
     union_.begin(segment.size(), filter);
-    if (const auto* keys = bit_keys(partitioner_)) {
-        if (options_.radius >= 0)
-            add_within_radius(*keys, segment, q, filter);
-        else
-            add_probes(*keys, segment, q, filter);
-    } else if (std::holds_alternative<ClusterKeys>(partitioner_)) {
-        const std::int32_t* clusters = clusters_.data() + (q - first_) * options_.probes;
-        for (std::int64_t p = 0; p < options_.probes; ++p)
-            union_.add_disjoint(segment.tables[0].bucket(static_cast<Word>(clusters[p])), filter);
+    if (!std::holds_alternative<OneBucket>(partitioner_)) {
+        const auto* keys = bit_keys(partitioner_);
+        const bool disjoint = keys == nullptr || keys->n_tables() == 1;
+        for (const auto bucket : buckets(segment, q)) {
+            if (disjoint)
+                union_.add_disjoint(bucket, filter);
+            else
+                union_.add(bucket, filter);
+        }
     } else if (filter.listed) {
         return filter.rows;
     } else {

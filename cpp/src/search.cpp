@@ -123,6 +123,7 @@ void Index::prepare(const State& state, const SearchOptions& options, bool score
     if (wide || (scored && (reads_codes(options.rank) || options.shortlist > 0))) parts |= kCodes;
     if (scored && options.shortlist > 0) parts |= kResiduals;
     if (scored && options.rank == Rank::cosine) parts |= kNorms;
+    if (options.on_gpu) parts |= kAllParts & ~kResiduals;  // they are copied there
     for (const LiveSegment& part : state.segments) part.segment->prepare(parts, options.n_jobs);
 }
 
@@ -344,6 +345,12 @@ void Index::search(const Queries& queries, std::int64_t k, const SearchOptions& 
             "Index.search: Hamming distances are uint16, all others float");
     const auto now = state();
     prepare(*now, options, true);
+    if (options.on_gpu) {
+        const auto start = Clock::now();
+        search_on_gpu(*now, queries, k, options, distances, ids, n_candidates);
+        std::fill_n(times, queries.size(), StageTimes{0, 0, thread_seconds(start, 1, queries.size())});
+        return;
+    }
     if constexpr (std::is_same_v<D, std::uint16_t>) {
         if (std::holds_alternative<OneBucket>(partitioner_) && options.allowed.everything()) {
             const auto start = Clock::now();

@@ -208,6 +208,7 @@ class Index:
         radius: int = -1,
         shortlist: int = 0,
         allowed: _Allowed | None = None,
+        on_gpu: bool = False,
     ) -> tuple[_U16 | _F32, _I64, _I64, _F64]: ...
     def range_search(
         self,

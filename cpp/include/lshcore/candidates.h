@@ -60,12 +60,14 @@ class Prober {
     /// Finds the keys of one of them, if `candidates` has not yet.
     void find(std::int64_t q);
 
+    /// The buckets that one of them looks into in a segment with tables; valid until the next call.
+    std::span<const std::span<const Row>> buckets(const Segment& segment, std::int64_t q);
+
     /// The candidates of one of them in a segment, as far as the filter lets them pass; valid until the next call.
     std::span<const Row> candidates(const Segment& segment, std::int64_t q, const RowFilter& filter = {});
 
    private:
-    void add_probes(const BitKeys& keys, const Segment& segment, std::int64_t q, const RowFilter& filter);
-    void add_within_radius(const BitKeys& keys, const Segment& segment, std::int64_t q, const RowFilter& filter);
+    void find_buckets(const BitKeys& keys, const Segment& segment, std::int64_t q);
 
     const Partitioner& partitioner_;
     Queries queries_;

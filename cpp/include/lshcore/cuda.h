@@ -8,11 +8,15 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "lshcore/hamming.h"
 #include "lshcore/types.h"
 
 namespace lshcore {
+enum class Rank;
+struct LiveSegment;
+struct Queries;
 class ClusterKeys;
 class Labels;
 class RankingAccumulator;
@@ -46,6 +50,24 @@ void rank_hamming(RankingAccumulator& accumulator, View<const Word> queries, Vie
 
 /// The nearest cluster of each row and, unless null, its squared distance, as lshcore::assign_clusters.
 void assign_clusters(View<const float> x, const ClusterKeys& clusters, std::int32_t* labels, float* distances);
+
+/// The buckets of some queries: runs of the rows of a segment's tables, one table after the other.
+struct Buckets {
+    std::vector<std::int64_t> offsets{0};  // (queries + 1)
+    std::vector<std::int64_t> begins, ends;
+};
+
+/// Of each query its k nearest rows of a segment, by (distance, id).
+struct Nearest {
+    std::vector<float> distances;
+    std::vector<std::int64_t> rows;   // (queries, k); -1 where there are fewer
+    std::vector<std::int64_t> n_met;  // (queries,)
+};
+
+/// The nearest among the rows in the buckets of queries from `first` on, each row once, and none that was removed; of a
+/// segment without tables, among all. The segment is copied to the device once. Not for Rank::margin.
+Nearest rank_candidates(const LiveSegment& segment, const Queries& queries, std::int64_t first, const Buckets& buckets,
+                        Rank rank, std::int64_t k);
 
 /// A copy on the device of rows that are used more than once.
 class Resident {

@@ -23,6 +23,7 @@ struct SearchOptions {
     int radius = -1;             // from 0: instead of probes, every key within this Hamming radius in every table
     std::int64_t shortlist = 0;  // before an exact rank: only this many nearest by Hamming distance; 0: all candidates
     Allowed allowed{};           // a filter
+    bool on_gpu = false;  // candidates are united and ranked there: without a shortlist or a filter, not by margin
 };
 
 /// All hits of queries within some distance, each query's in the order (distance, id).
@@ -124,6 +125,9 @@ class Index {
 
     void check_queries(const Queries& queries, const SearchOptions& options, bool scored) const;
     void prepare(const State& state, const SearchOptions& options, bool scored) const;
+    template <class D>
+    void search_on_gpu(const State& state, const Queries& queries, std::int64_t k, const SearchOptions& options,
+                       D* distances, Id* ids, std::int64_t* n_candidates) const;
     template <class D, class MakeSink>
     void scan(const State& state, const Queries& queries, const SearchOptions& options, MakeSink make_sink) const;
 

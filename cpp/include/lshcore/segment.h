@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <utility>
@@ -81,6 +82,13 @@ struct Segment {
     void touch(const Row* rows, std::int64_t n) const;
     void touch(std::int64_t first, std::int64_t n) const;
 
+    /// What make() gives, a shared_ptr to a copy on the GPU: made once, and kept as long as this.
+    template <class Make>
+    const void* on_gpu(Make make) const {
+        std::call_once(on_gpu_once_, [&] { on_gpu_ = make(); });
+        return on_gpu_.get();
+    }
+
     /// The vector of a row as float32.
     void vector_of(std::int64_t row, float* out) const;
 
@@ -92,6 +100,8 @@ struct Segment {
     void verify(unsigned parts, int n_jobs) const;
 
     mutable std::atomic<unsigned> verified_{0};
+    mutable std::once_flag on_gpu_once_;
+    mutable std::shared_ptr<const void> on_gpu_;
 };
 
 /// A segment and which of its rows have been removed since.

@@ -4,16 +4,13 @@
 #include <algorithm>
 
 #include "device.h"
+#include "sort.cuh"
 
 namespace lshcore::cuda {
 
 constexpr int kThreads = 256;
 constexpr int kQueryTile = 32;
 constexpr std::int64_t kMostQueries = 65535 * kQueryTile;  // of one launch
-
-/// distance << 32 | row: ordered as hits are.
-using Key = unsigned long long;
-constexpr Key kNoKey = ~Key{0};
 
 __device__ inline int distance_of(Key key) { return static_cast<int>(key >> 32); }
 

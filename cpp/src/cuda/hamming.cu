@@ -7,6 +7,7 @@
 #include "lshcore/cuda.h"
 #include "lshcore/error.h"
 #include "lshcore/parallel.h"
+#include "sort.cuh"
 
 namespace lshcore::cuda {
 namespace {
@@ -110,26 +111,6 @@ __global__ void begin_hits(const Key* best, std::int64_t k, Hits hits) {
         if (key == kNoKey) continue;
         if (i < hits.capacity) hits.keys[hits.starts[q] + i] = key;
         if (i + 1 == k || best[q * k + i + 1] == kNoKey) hits.counts[q] = static_cast<std::uint32_t>(i + 1);
-    }
-}
-
-/// Ascending, by the threads of a block: Batcher's bitonic network, in the form in which all exchanges point one way, so that
-/// n need not be a power of two.
-__device__ void sort_keys(Key* keys, std::int64_t n) {
-    const auto exchange = [&](std::int64_t i, std::int64_t j) {
-        if (j <= i || j >= n || keys[i] <= keys[j]) return;
-        const Key key = keys[i];
-        keys[i] = keys[j];
-        keys[j] = key;
-    };
-    __syncthreads();
-    for (std::int64_t size = 2; size / 2 < n; size *= 2) {
-        for (std::int64_t i = threadIdx.x; i < n; i += blockDim.x) exchange(i, i ^ (size - 1));
-        __syncthreads();
-        for (std::int64_t step = size / 4; step > 0; step /= 2) {
-            for (std::int64_t i = threadIdx.x; i < n; i += blockDim.x) exchange(i, i ^ step);
-            __syncthreads();
-        }
     }
 }
 

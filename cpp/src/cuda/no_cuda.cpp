@@ -37,6 +37,10 @@ void rank_hamming(RankingAccumulator&, View<const Word>, View<const Word>, const
 
 void assign_clusters(View<const float>, const ClusterKeys&, std::int32_t*, float*) { refuse(); }
 
+Nearest rank_candidates(const LiveSegment&, const Queries&, std::int64_t, const Buckets&, Rank, std::int64_t) {
+    refuse();
+}
+
 Resident::Resident(View<const float>) { refuse(); }
 
 }  // namespace lshcore::cuda

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lshcore import _core
+from lshcore import _core, _device
 from lshcore._validation import as_integer, as_matrix, as_numeric, check_choice, check_k, resolve_jobs
 from lshcore.hashers.lattice import LatticeHasher
 
@@ -130,6 +130,7 @@ class Index(Rows):
         shortlist: int | None = None,
         filter: Any = None,
         n_jobs: int | None = None,
+        device: str | None = None,
     ) -> SearchResult:
         """The k nearest candidates of every query.
 
@@ -159,6 +160,9 @@ class Index(Rows):
             of ids for each query.
         n_jobs : int, optional
             Threads; the result is the same for any number.
+        device : {"cpu", "cuda"}, optional
+            Where candidates are united and ranked; None is the CPU. The GPU keeps a copy of the index, which it needs
+            the memory for; it takes no shortlist, no filter and no rank "margin", and its result is the same.
 
         Returns
         -------
@@ -168,18 +172,25 @@ class Index(Rows):
         ------
         TypeError, ValueError
             If Q is not a finite matrix of the right width, an option is out of range or not for this kind of index, the
-            filter does not fit the rows, or the index keeps not what rank or shortlist need.
+            filter does not fit the rows, the index keeps not what rank or shortlist need, or there is no such device.
+        MemoryError
+            If the index does not fit into the memory of the GPU.
         """
         where = f"{type(self).__name__}.search"
         jobs = resolve_jobs(n_jobs)
+        gpu = _device.runs_on_gpu(device, where)
+        if gpu and (shortlist is not None or filter is not None or rank == "margin"):
+            raise ValueError(f"{where}: device 'cuda' takes no shortlist, no filter and no rank 'margin'")
         queries = self._prepare(
             Q, where, jobs, probes=probes, radius=radius, rank=rank, shortlist=shortlist, filter=filter, k=k
         )
-        found = self._nearest(queries, check_k(k, where, queries.n, len(self)), jobs)
+        if gpu:  # whatever a shortlist would be by default: all candidates are ranked
+            queries.shortlist = 0
+        found = self._nearest(queries, check_k(k, where, queries.n, len(self)), jobs, gpu)
         found.ids = self._named(found.ids)
         return found
 
-    def _nearest(self, queries: Queries, k: int, jobs: int) -> SearchResult:
+    def _nearest(self, queries: Queries, k: int, jobs: int, gpu: bool = False) -> SearchResult:
         """The answer to a search, with the ids that the core has."""
         distances, ids, n_candidates, seconds = self._searchable(queries).search(
             queries.codes,
@@ -192,6 +203,7 @@ class Index(Rows):
             queries.radius,
             queries.shortlist,
             queries.allowed,
+            gpu,
         )
         return SearchResult(distances, ids, n_candidates, queries.encode_seconds, seconds)
 
