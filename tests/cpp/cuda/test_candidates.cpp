@@ -18,7 +18,7 @@ using cuda_on_cpu::Settings;
 TEST_CASE("cuda: an index is searched there with the same answers") {
     const Settings settings;
     naive::Draw draw(31);
-    constexpr std::int64_t kRows = 400, kQueries = 20, kDim = 19, kClusters = 6;
+    constexpr std::int64_t kRows = 160, kQueries = 6, kDim = 19, kClusters = 6;
     constexpr int kBits = 70;
     auto rows = draw.steps(kRows * kDim, 6);
     std::fill_n(rows.begin() + 5 * kDim, kDim, 0.0f);
@@ -48,15 +48,15 @@ TEST_CASE("cuda: an index is searched there with the same answers") {
                     index.add({codes.data() + from * words_for(kBits), n, words_for(kBits)},
                               {rows.data() + from * kDim, n, kDim}, numbered ? nullptr : ids.data() + from, 1);
                 };
-                add(0, 250);
-                add(250, 150);
+                add(0, 100);
+                add(100, 60);
                 std::vector<Id> gone;
-                for (std::int64_t row = 0; row < 60; ++row)
+                for (std::int64_t row = 0; row < 20; ++row)
                     gone.push_back(numbered ? 4 * row : ids[static_cast<std::size_t>(4 * row)]);
                 index.remove(gone.data(), static_cast<std::int64_t>(gone.size()));
                 const Queries queries{naive::view(query_codes, kQueries), {}, naive::view(asked, kQueries)};
                 const auto check = [&]<class D>(D, SearchOptions options) {
-                    for (const std::int64_t k : {1, 10, 500}) {
+                    for (const std::int64_t k : {1, 10, 200}) {
                         const auto answer = [&](bool on_gpu) {
                             std::tuple<std::vector<D>, std::vector<Id>, std::vector<std::int64_t>> out{
                                 std::vector<D>(kQueries * k), std::vector<Id>(kQueries * k),
