@@ -58,6 +58,7 @@ std::size_t free_bytes() {
 }
 
 bool on_device(const void* pointer) {
+    if (pointer == nullptr) return false;
     cudaPointerAttributes attributes{};
     check(cudaPointerGetAttributes(&attributes, pointer));
     return attributes.type == cudaMemoryTypeDevice || attributes.type == cudaMemoryTypeManaged;
