@@ -108,9 +108,16 @@ def _same(value: Any) -> Any:
 
 
 def _ignore_interrupts(worker: int) -> None:
-    # Ctrl-C reaches every process of a terminal: the parent alone answers it.
+    # Ctrl-C reaches every process of a terminal: the parent alone answers it. Where it leaves while it takes a batch,
+    # the thread of `multiprocessing` that gives it would print a traceback of the connection.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.excepthook = _report_all_but_lost_connections
     os.nice(5)  # the network goes before the images after next
+
+
+def _report_all_but_lost_connections(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    if not issubclass(kind, ConnectionError):
+        sys.__excepthook__(kind, error, trace)
 
 
 def _first_line(error: BaseException) -> str:
