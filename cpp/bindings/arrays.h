@@ -6,6 +6,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -62,6 +63,15 @@ Array<T> to_array(std::vector<T>&& values) {
     auto* owner = new std::vector<T>(std::move(values));
     py::capsule free_owner(owner, [](void* p) { delete static_cast<std::vector<T>*>(p); });
     return Array<T>(static_cast<py::ssize_t>(owner->size()), owner->data(), free_owner);
+}
+
+/// Calls a Python function, unless it is None, from code that has let go of the GIL. It has to outlive what is returned.
+inline std::function<void(std::int64_t)> progress_of(const py::object& function) {
+    if (function.is_none()) return nullptr;
+    return [&function](std::int64_t done) {
+        py::gil_scoped_acquire gil;
+        function(done);
+    };
 }
 
 /// What keeps a Python object alive until the last copy is gone, on whatever thread that is.

@@ -83,12 +83,7 @@ void bind_search(py::module_& m) {
             const Pair codes(queries, gallery, n_bits, "queries", "gallery");
             require(accumulator.n_bits() == n_bits, "cuda_rank_hamming: the accumulator is for another width");
             require(!accumulator.stable(), "cuda_rank_hamming: the accumulator must be one of tied distances");
-            std::function<void(std::int64_t)> report;
-            if (!progress.is_none())
-                report = [&progress](std::int64_t done) {
-                    py::gil_scoped_acquire gil;
-                    progress(done);
-                };
+            const auto report = progress_of(progress);
             py::gil_scoped_release release;
             cuda::rank_hamming(accumulator, codes.left, codes.right, query_labels, gallery_labels, n_jobs, report);
         },

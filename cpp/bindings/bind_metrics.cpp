@@ -98,12 +98,7 @@ void bind_metrics(py::module_& m) {
             check_padding(q, n_bits);
             check_padding(g, n_bits);
             require(accumulator.n_bits() == n_bits, "rank_hamming: the accumulator is for another width");
-            std::function<void(std::int64_t)> report;
-            if (!progress.is_none())
-                report = [&progress](std::int64_t done) {
-                    py::gil_scoped_acquire gil;
-                    progress(done);
-                };
+            const auto report = progress_of(progress);
             py::gil_scoped_release release;
             rank_hamming(accumulator, q, g, query_labels, gallery_labels, n_jobs, report);
         },

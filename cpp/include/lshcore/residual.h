@@ -59,7 +59,7 @@ class ResidualEncoder {
     const Rotation& rotation_;
     const float* mean_;
     const float* centroid_ = nullptr;
-    std::vector<float> shift_, rotated_, signs_, zero_;
+    std::vector<float> shift_, rotated_, signs_;
 };
 
 /// The centroids of an index that codes its rows, themselves coded as residuals of their mean. What is estimated of them is

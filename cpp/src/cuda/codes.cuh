@@ -71,13 +71,15 @@ void for_pieces(View<const Word> gallery, F f) {
     }
 }
 
-/// Adds the distances of every step-th of n rows to the histograms (queries, sides, bins) of m queries. Side 1: rows of a
-/// class that is relevant to the query; without classes there is one side.
+/// Which rows are relevant to a query. Without classes nothing is asked.
 struct Classes {
     const std::uint32_t* of = nullptr;        // each row
     const std::uint32_t* relevant = nullptr;  // (queries, words): a bit a class
     std::int64_t words = 0;
 };
+
+/// Adds the distances of every step-th of n rows to the histograms (queries, sides, bins) of m queries. Side 1: rows of a
+/// class that is relevant to the query; without classes there is one side.
 void add_histograms(const Word* queries, std::int64_t m, const Word* codes, std::int64_t n, std::int64_t step,
                     std::int64_t words, int bins, Classes classes, std::uint32_t* out);
 
